@@ -1,0 +1,563 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the weft.flannel collection: may change without notice.
+"""The store on etcd v3, through the stubs of the etcd3 library (0.12).
+
+The library's own client and watcher are not used: they hide the response header, drop watches and spin while
+etcd is away. docs/decisions/0002-etcd3-guards.md names each of its faults, our guard and what was measured.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, List, Optional, TypeVar
+
+from ansible_collections.weft.flannel.plugins.module_utils._endpoint import (
+    Endpoint,
+    TLSFiles,
+    TLSMaterial,
+    find_connection_fault,
+    parse_endpoint,
+    read_tls_files,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._errors import (
+    StoreAuthError,
+    StoreCompacted,
+    StoreError,
+    StoreLeaseLost,
+    StoreLibraryMissing,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._store import (
+    KeyValue,
+    Listing,
+    StoreOptions,
+    WatchBatch,
+    WatchEvent,
+    WriteResult,
+)
+
+Answer = TypeVar("Answer")
+
+# A server that is frozen or behind a broken path is noticed 6 + 3 seconds after its last word. etcd closes
+# connections that ping more often than every 5 s (its --grpc-keepalive-min-time). Which of the options
+# matters depends on the gRPC version; together they hold from 1.51 to 1.85.
+_CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 6000),
+    ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.ping_timeout_ms", 3000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_time_between_pings_ms", 5000),
+    # A list of many thousand leases is one answer; gRPC's limit is 4 MiB.
+    ("grpc.max_receive_message_length", -1),
+    # Two stores must not share a connection and its back-off.
+    ("grpc.use_local_subchannel_pool", 1),
+    # http_proxy in the environment of a play or a service is not meant for etcd.
+    ("grpc.enable_http_proxy", 0),
+)
+
+# "Require leader" (spec 2.8): a member that has lost its cluster ends the watch instead of keeping it silent.
+_REQUIRE_LEADER = (("hasleader", "true"),)
+
+# How often a waiting watch looks at its stop event, in seconds.
+_STOP_INTERVAL = 0.25
+
+# Seconds for the connection that finds out why gRPC could not connect.
+_FAULT_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded library. grpc: the module; rpc: etcd3.etcdrpc, messages and stubs."""
+
+    grpc: Any
+    rpc: Any
+
+
+def load_library() -> Library:
+    """Import etcd3 and gRPC, set up for this process. Raises StoreLibraryMissing."""
+    _choose_protobuf()
+    # The agent starts programs (iptables-restore) and Ansible forks: gRPC's fork handlers would stop its
+    # threads for each of them. Its log goes to stderr and repeats what our errors say. Names are resolved as
+    # by every other program of the host (nsswitch), not by gRPC's own resolver. All three may be overridden
+    # from outside.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
+    try:
+        import grpc
+        from etcd3 import etcdrpc
+    except ImportError as error:
+        raise StoreLibraryMissing(
+            "Python library etcd3",
+            f"cannot be imported ({error})",
+            "install python3-etcd3 (Debian, Ubuntu), or etcd3 and grpcio with pip, for this Python",
+        ) from error
+    except TypeError as error:
+        raise StoreLibraryMissing(
+            "Python library etcd3",
+            "protobuf was loaded earlier in this process, with an implementation that etcd3 cannot use",
+            "set PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python in the environment",
+        ) from error
+    return Library(grpc, etcdrpc)
+
+
+def _choose_protobuf() -> None:
+    """etcd3's generated code fails on upb, protobuf's usual implementation since 4.21. Where upb is not
+    installed (protobuf 3, and Debian's 3.21 with the C++ implementation) the choice stays with protobuf: it
+    is faster."""
+    try:
+        upb = importlib.util.find_spec("google._upb._message")
+    except ModuleNotFoundError:
+        upb = None
+    if upb is not None:
+        os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
+
+
+class _Connection:
+    """One gRPC channel to one endpoint, with the stubs on it."""
+
+    def __init__(self, endpoint: Endpoint, tls: Optional[TLSMaterial], library: Library) -> None:
+        grpc, rpc = library.grpc, library.rpc
+        self.endpoint = endpoint
+        self.tls = tls
+        self.answered = False
+        self.channel: Any
+        if tls is None:
+            self.channel = grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.certificate)
+            self.channel = grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+        self.kv: Any = rpc.KVStub(self.channel)
+        self.lease: Any = rpc.LeaseStub(self.channel)
+        self.watch: Any = rpc.WatchStub(self.channel)
+
+
+class EtcdStore:
+    """The Store protocol on an etcd cluster. See _store.Store for what each call does and raises."""
+
+    def __init__(self, options: StoreOptions, library: Library) -> None:
+        self._tls_files = TLSFiles(options.ca_cert, options.client_cert, options.client_key)
+        scheme = "https" if self._tls_files.given else "http"
+        self._endpoints = tuple(parse_endpoint(text, scheme) for text in options.endpoints)
+        self._timeout = options.timeout
+        self._library = library
+        self._next = 0
+        self._connection: Optional[_Connection] = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process = os.getpid()
+
+    # keys
+
+    def get(self, key: str) -> Optional[KeyValue]:
+        request = self._library.rpc.RangeRequest(key=_encode(key))
+        answer = self._call(f"etcd key {key}", lambda c: c.kv.Range(request, timeout=self._timeout))
+        return _first_item(answer.kvs)
+
+    def list(self, key_or_prefix: str) -> Listing:
+        request = self._library.rpc.RangeRequest(key=_encode(key_or_prefix), range_end=_end_of(key_or_prefix))
+        subject = f"etcd keys {key_or_prefix}"
+        answer = self._call(subject, lambda c: c.kv.Range(request, timeout=self._timeout))
+        items = tuple(_item(kv) for kv in answer.kvs)
+        return Listing(items, answer.header.revision, answer.header.cluster_id)
+
+    def create(self, key: str, value: bytes, lease_id: int = 0) -> WriteResult:
+        return self.replace(key, value, 0, lease_id)
+
+    def replace(self, key: str, value: bytes, expected_mod_revision: int, lease_id: int = 0) -> WriteResult:
+        rpc = self._library.rpc
+        put = rpc.PutRequest(key=_encode(key), value=value, lease=lease_id)
+
+        def holds(current: Optional[KeyValue]) -> bool:
+            return current is not None and current.value == value and current.lease_id == lease_id
+
+        return self._write(key, expected_mod_revision, rpc.RequestOp(request_put=put), holds)
+
+    def delete(self, key: str, expected_mod_revision: int) -> WriteResult:
+        rpc = self._library.rpc
+        removal = rpc.DeleteRangeRequest(key=_encode(key))
+        return self._write(
+            key,
+            expected_mod_revision,
+            rpc.RequestOp(request_delete_range=removal),
+            lambda current: current is None,
+        )
+
+    def _write(
+        self,
+        key: str,
+        expected_mod_revision: int,
+        operation: Any,
+        holds: Callable[[Optional[KeyValue]], bool],
+    ) -> WriteResult:
+        rpc = self._library.rpc
+        condition = rpc.Compare(
+            key=_encode(key),
+            target=rpc.Compare.MOD,
+            result=rpc.Compare.EQUAL,
+            mod_revision=expected_mod_revision,
+        )
+        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=_encode(key)))
+        request = rpc.TxnRequest(compare=[condition], success=[operation], failure=[look])
+        attempts = 0
+
+        def send(connection: _Connection) -> Any:
+            nonlocal attempts
+            attempts += 1
+            return connection.kv.Txn(request, timeout=self._timeout)
+
+        answer = self._call(f"etcd key {key}", send)
+        if answer.succeeded:
+            return WriteResult(True, answer.header.revision, None)
+        current = _first_item(answer.responses[0].response_range.kvs)
+        if attempts > 1 and holds(current):
+            # An earlier attempt was carried out and its answer was lost on the way.
+            return WriteResult(True, current.mod_revision if current else answer.header.revision, None)
+        return WriteResult(False, answer.header.revision, current)
+
+    # leases
+
+    def grant(self, ttl_seconds: int) -> int:
+        request = self._library.rpc.LeaseGrantRequest(TTL=ttl_seconds)
+        answer = self._call("etcd lease", lambda c: c.lease.LeaseGrant(request, timeout=self._timeout))
+        return int(answer.ID)
+
+    def keep_alive(self, lease_id: int) -> int:
+        request = self._library.rpc.LeaseKeepAliveRequest(ID=lease_id)
+
+        def send(connection: _Connection) -> Any:
+            answers = connection.lease.LeaseKeepAlive(iter((request,)), timeout=self._timeout)
+            try:
+                return next(answers)
+            finally:
+                answers.cancel()
+
+        answer = self._call(_lease_name(lease_id), send)
+        # etcd answers for a lease that is gone with a time to live of 0, not with an error.
+        if answer.ID != lease_id or answer.TTL <= 0:
+            raise _lease_lost(_lease_name(lease_id))
+        return int(answer.TTL)
+
+    def time_to_live(self, lease_id: int) -> int:
+        request = self._library.rpc.LeaseTimeToLiveRequest(ID=lease_id)
+        answer = self._call(
+            _lease_name(lease_id), lambda c: c.lease.LeaseTimeToLive(request, timeout=self._timeout)
+        )
+        return max(int(answer.TTL), -1)
+
+    def revoke(self, lease_id: int) -> None:
+        request = self._library.rpc.LeaseRevokeRequest(ID=lease_id)
+        try:
+            self._call(_lease_name(lease_id), lambda c: c.lease.LeaseRevoke(request, timeout=self._timeout))
+        except StoreLeaseLost:
+            pass
+
+    # watch
+
+    def watch(self, key_or_prefix: str, from_revision: int, stop: threading.Event) -> Iterator[WatchBatch]:
+        if from_revision < 1:
+            raise ValueError(f"a watch starts at revision 1 or later, not {from_revision}")
+        return self._watch(key_or_prefix, from_revision, stop)
+
+    def _watch(self, key_or_prefix: str, from_revision: int, stop: threading.Event) -> Iterator[WatchBatch]:
+        rpc = self._library.rpc
+        subject = f"etcd watch of {key_or_prefix}"
+        creation = rpc.WatchCreateRequest(
+            key=_encode(key_or_prefix), range_end=_end_of(key_or_prefix), start_revision=from_revision
+        )
+        request = rpc.WatchRequest(create_request=creation)
+        stream: Optional[_WatchStream] = None
+        try:
+            stream = self._call(subject, lambda connection: self._open_stream(connection, request, stop))
+            for answer in self._read(stream, subject):
+                if stop.is_set():
+                    return
+                if answer.canceled:
+                    raise _explain_end(answer, subject)
+                if answer.events:
+                    yield _batch(answer.events)
+        except _Stopped:
+            return
+        except StoreUnavailable:
+            if not stop.is_set():
+                raise
+        finally:
+            if stream is not None:
+                stream.end()
+
+    def _open_stream(self, connection: _Connection, request: Any, stop: threading.Event) -> _WatchStream:
+        stream = _WatchStream(connection, request, self._timeout, stop)
+        try:
+            stream.confirm()
+        except self._library.grpc.RpcError:
+            stream.end()
+            if stop.is_set():
+                raise _Stopped from None
+            if stream.overdue:
+                raise self._explain_timeout(connection) from None
+            raise
+        return stream
+
+    def _read(self, stream: _WatchStream, subject: str) -> Iterator[Any]:
+        """The answers of an open watch. It ends with an error: etcd does not end a stream by itself."""
+        try:
+            yield from stream.answers()
+        except self._library.grpc.RpcError as error:
+            self._drop()
+            raise self._explain_answer(error, subject) or self._explain_silence(
+                error, stream.connection
+            ) from None
+        self._drop()
+        raise StoreUnavailable(
+            f"etcd at {stream.connection.endpoint}", "it ended the watch", "list the keys and watch again"
+        )
+
+    # connection
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.channel.close()
+
+    def _call(self, subject: str, send: Callable[[_Connection], Answer]) -> Answer:
+        """What etcd answers to `send`, tried at most once per endpoint, beginning with the connected one."""
+        faults: List[StoreError] = []
+        for _attempt in self._endpoints:
+            connection = self._connect()
+            try:
+                answer = send(connection)
+            except self._library.grpc.RpcError as error:
+                refusal = self._explain_answer(error, subject)
+                if refusal is not None:
+                    connection.answered = True
+                    raise refusal from None
+                faults.append(self._explain_silence(error, connection))
+                self._drop()
+            except StoreTimeout as fault:
+                faults.append(fault)
+                self._drop()
+            except ValueError:
+                # What gRPC raises on a channel that close() has closed in the meantime.
+                if not self._closed:
+                    raise
+                raise self._explain_closed() from None
+            else:
+                connection.answered = True
+                return answer
+        raise self._summarise(faults)
+
+    def _connect(self) -> _Connection:
+        if os.getpid() != self._process:
+            raise StoreError(
+                "etcd store",
+                "it was opened before this process was forked",
+                "open one after the fork: gRPC has threads",
+            )
+        with self._lock:
+            if self._closed:
+                raise self._explain_closed()
+            if self._connection is None:
+                endpoint = self._endpoints[self._next]
+                # Read anew for every connection: certificates are renewed in place.
+                tls = read_tls_files(self._tls_files) if endpoint.tls else None
+                self._connection = _Connection(endpoint, tls, self._library)
+            return self._connection
+
+    def _drop(self) -> None:
+        """Give up the connection; the next one goes to the next endpoint. A channel that has failed is never
+        kept: it would go on connecting in the background for as long as etcd is away."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            self._next = (self._next + 1) % len(self._endpoints)
+        if connection is not None:
+            connection.channel.close()
+
+    # errors
+
+    def _explain_answer(self, error: Any, subject: str) -> Optional[StoreError]:
+        """What etcd answered instead of doing as asked; None when the error is one of the connection."""
+        codes = self._library.grpc.StatusCode
+        code, details = error.code(), (error.details() or "").replace("etcdserver: ", "")
+        if code == codes.NOT_FOUND and "lease" in details:
+            return _lease_lost(subject)
+        if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED) or "user name is empty" in details:
+            return _refuse(subject, details)
+        if code == codes.RESOURCE_EXHAUSTED:
+            return StoreError(
+                subject,
+                details,
+                "see `etcdctl alarm list` and `etcdctl endpoint status`; free space in etcd, then disarm",
+            )
+        if code in (
+            codes.INVALID_ARGUMENT,
+            codes.FAILED_PRECONDITION,
+            codes.OUT_OF_RANGE,
+            codes.UNIMPLEMENTED,
+        ):
+            return StoreError(
+                subject, f"etcd refuses the request ({details})", "check that it is etcd 3.3 or later"
+            )
+        return None
+
+    def _explain_silence(self, error: Any, connection: _Connection) -> StoreError:
+        """Why the connection failed."""
+        if self._closed:
+            return self._explain_closed()
+        subject = f"etcd at {connection.endpoint}"
+        if error.code() == self._library.grpc.StatusCode.DEADLINE_EXCEEDED:
+            return self._explain_timeout(connection)
+        if not connection.answered:
+            fault = find_connection_fault(
+                connection.endpoint, connection.tls, min(self._timeout, _FAULT_TIMEOUT)
+            )
+            if fault is not None:
+                return fault
+        return StoreUnavailable(
+            subject,
+            error.details() or "the connection failed",
+            "check that etcd is healthy (etcdctl endpoint health)",
+        )
+
+    def _explain_timeout(self, connection: _Connection) -> StoreTimeout:
+        return StoreTimeout(
+            f"etcd at {connection.endpoint}",
+            f"no answer within {self._timeout:g} s",
+            "check that etcd is healthy (etcdctl endpoint health) and can be reached from this host",
+        )
+
+    def _explain_closed(self) -> StoreUnavailable:
+        return StoreUnavailable("etcd store", "it was closed", "open another one")
+
+    def _summarise(self, faults: List[StoreError]) -> StoreError:
+        """One error for all endpoints: of their common kind, or StoreUnavailable when they failed variously."""
+        if len(faults) == 1:
+            return faults[0]
+        kinds = {type(fault) for fault in faults}
+        kind = kinds.pop() if len(kinds) == 1 else StoreUnavailable
+        endpoints = ", ".join(str(endpoint) for endpoint in self._endpoints)
+        causes = ", ".join(f"{fault.subject.replace('etcd at ', '')}: {fault.cause}" for fault in faults)
+        steps = " or ".join(dict.fromkeys(fault.next_step for fault in faults))
+        return kind(f"etcd at {endpoints}", f"no endpoint can be used ({causes})", steps)
+
+
+class _Stopped(Exception):
+    """The stop event was set while a watch was being made."""
+
+
+class _WatchStream:
+    """One open watch, with the thread that ends it on its stop event, or if etcd does not confirm it in time.
+
+    gRPC cannot wait for an answer and for an event at the same time, and a deadline would end a healthy
+    watch too.
+    """
+
+    def __init__(self, connection: _Connection, request: Any, timeout: float, stop: threading.Event) -> None:
+        self.connection = connection
+        self.overdue = False
+        self._first: Any = None
+        self._timeout = timeout
+        self._stop = stop
+        self._ended = threading.Event()
+        self._answers: Any = connection.watch.Watch(self._send(request), metadata=_REQUIRE_LEADER)
+        self._guard = threading.Thread(target=self._stand_guard, name="etcd-watch-guard", daemon=True)
+        self._guard.start()
+
+    def _send(self, request: Any) -> Iterator[Any]:
+        yield request
+        # The end of the requests would tell etcd that the client is leaving.
+        self._ended.wait()
+
+    def _stand_guard(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        while not self._ended.wait(_STOP_INTERVAL):
+            self.overdue = self._first is None and time.monotonic() > deadline
+            if self.overdue or self._stop.is_set():
+                self._answers.cancel()
+                return
+
+    def confirm(self) -> None:
+        """Wait for etcd's first answer, which says that the watch exists."""
+        self._first = next(self._answers)
+
+    def answers(self) -> Iterator[Any]:
+        yield self._first
+        yield from self._answers
+
+    def end(self) -> None:
+        self._ended.set()
+        self._answers.cancel()
+        self._guard.join(timeout=1.0)
+
+
+def _end_of(key_or_prefix: str) -> bytes:
+    """Where a range ends: behind all keys with a prefix ("/" is followed by "0"); empty for a single key."""
+    return _encode(key_or_prefix[:-1] + "0") if key_or_prefix.endswith("/") else b""
+
+
+def _encode(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _item(kv: Any) -> KeyValue:
+    return KeyValue(
+        key=kv.key.decode("utf-8", "surrogateescape"),
+        value=kv.value,
+        create_revision=kv.create_revision,
+        mod_revision=kv.mod_revision,
+        version=kv.version,
+        lease_id=kv.lease,
+    )
+
+
+def _first_item(kvs: Any) -> Optional[KeyValue]:
+    return _item(kvs[0]) if kvs else None
+
+
+def _batch(events: Any) -> WatchBatch:
+    found = tuple(WatchEvent(event.type == event.DELETE, _item(event.kv)) for event in events)
+    return WatchBatch(found, found[-1].item.mod_revision)
+
+
+def _lease_name(lease_id: int) -> str:
+    return f"etcd lease {lease_id:x}"
+
+
+def _lease_lost(subject: str) -> StoreLeaseLost:
+    return StoreLeaseLost(
+        subject, "the etcd lease does not exist any more", "grant another and write the key again"
+    )
+
+
+def _refuse(subject: str, details: str) -> StoreAuthError:
+    return StoreAuthError(
+        subject,
+        f"etcd refuses access ({details})",
+        "give the user of this client certificate a role for these keys",
+    )
+
+
+def _explain_end(answer: Any, subject: str) -> StoreError:
+    """Why etcd cancelled a watch."""
+    if answer.compact_revision:
+        return StoreCompacted(
+            subject,
+            f"etcd has compacted its history up to revision {answer.compact_revision}",
+            "list the keys and watch from there",
+            answer.compact_revision,
+        )
+    if "permission denied" in answer.cancel_reason:
+        return _refuse(subject, "permission denied")
+    return StoreUnavailable(
+        subject,
+        f"etcd cancelled it ({answer.cancel_reason or 'no reason given'})",
+        "list the keys and watch again",
+    )
