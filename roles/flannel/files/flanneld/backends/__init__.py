@@ -1,0 +1,92 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a backend is: one impure step, and pure functions from leases to objects that should exist.
+
+A backend is a module with the functions of `Backend`. It is written for one `Family` at a time and run for each
+family that the network config turns on; it never talks to the kernel, the store or another backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Callable, Hashable, Iterable, Optional, Protocol, cast
+
+from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
+
+from flanneld.instance import Instance
+from flanneld.tables import Object
+from flanneld.tables.underlay import Underlay
+
+_BUILT = {"vxlan": "flanneld.backends.vxlan", "host-gw": "flanneld.backends.hostgw"}
+
+
+class BackendError(FlannelError):
+    """The backend cannot run on this host."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a backend may look at before there is a lease."""
+
+    instance: Instance
+    choice: InterfaceChoice
+    device_mac: Callable[[str], Optional[str]]
+    """MAC address of an existing VXLAN device, None when there is none of that name."""
+    recall: Callable[[str], Optional[str]]
+    """A text remembered under a name in the state directory, None when there is none."""
+    remember: Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """This host as the backends see it: what it was told, what it chose, what it leased."""
+
+    instance: Instance
+    config: NetworkConfig
+    choice: InterfaceChoice
+    lease: Lease
+    local: Any
+    """What this backend's `prepare` returned."""
+
+
+class Backend(Protocol):
+    """The functions of a backend module, in the order in which they are called."""
+
+    def prepare(self, host: Host, config: NetworkConfig) -> Any:
+        """The only impure step: load or make what is this host's own (a MAC, a key). Raises BackendError."""
+
+    def attributes(self, local: Any, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
+        """What our lease publishes (spec 2.3)."""
+
+    def mtu(self, config: NetworkConfig, underlay: Underlay) -> int:
+        """The MTU of a container's interface, in bytes (spec 5.0)."""
+
+    def desired(self, node: Node, underlay: Underlay) -> Iterable[Object]:
+        """What exists once on a host: devices, their addresses."""
+
+    def refuse(self, peer: Lease, family: Family) -> Optional[str]:
+        """Why this lease cannot be a peer of this backend, None when it can."""
+
+    def claims(self, peer: Lease, family: Family) -> Iterable[Hashable]:
+        """What a lease claims for its host alone, beyond its subnet (a MAC address)."""
+
+    def desired_for(self, node: Node, peer: Lease, underlay: Underlay) -> Iterable[Object]:
+        """What one peer needs."""
+
+
+def find_backend(config: NetworkConfig) -> Backend:
+    """The backend that a network config names. Raises ConfigError when this agent does not have it."""
+    module = _BUILT.get(config.backend.type)
+    if module is None:
+        raise ConfigError(
+            "network config",
+            f"this agent does not have the backend type {config.backend.type}",
+            f"set Backend.Type to one of: {', '.join(sorted(_BUILT))}",
+        )
+    return cast(Backend, importlib.import_module(module))

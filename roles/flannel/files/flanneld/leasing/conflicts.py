@@ -1,0 +1,187 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which leases may become peers. Whoever can write to etcd steers every host, so each lease is checked before it is.
+
+A lease is refused for what it says itself (outside the network, an address that cannot be a host), or because an older
+lease already has what it claims: an overlapping subnet, a public IP inside its subnet, another host's MAC address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Callable, Dict, FrozenSet, Hashable, Iterable, Iterator, Optional, Set, Tuple
+
+from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
+    FAMILIES,
+    Address,
+    Family,
+    Network,
+    overlaps,
+)
+
+from flanneld.leasing.prefixes import PrefixIndex
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What leases are held against."""
+
+    own: Lease
+    config: NetworkConfig
+    underlay: Tuple[Network, ...]
+    """On-link prefixes of the external interface."""
+    own_addresses: FrozenSet[Address]
+    own_claims: FrozenSet[Hashable]
+    refuse: Callable[[Lease, Family], Optional[str]]
+    claims: Callable[[Lease, Family], Iterable[Hashable]]
+
+
+def _unfit(address: Address) -> str:
+    """Why an address cannot be that of a host, "" when it can."""
+    for name in ("unspecified", "loopback", "multicast"):
+        if getattr(address, f"is_{name}"):
+            return name
+    return "broadcast" if address == ipaddress.IPv4Address("255.255.255.255") else ""
+
+
+def find_fault(rules: Rules, lease: Lease) -> Optional[str]:
+    """What is wrong with a lease whatever the others say; None when nothing is."""
+    parts = list(_parts(rules, lease))
+    if not parts:
+        return "it has no subnet of a family that the network config turns on"
+    faults = (_find_family_fault(rules, lease, family, subnet) for family, subnet in parts)
+    return next((fault for fault in faults if fault), None)
+
+
+def _find_family_fault(rules: Rules, lease: Lease, family: Family, subnet: Network) -> Optional[str]:
+    pool, own, public = (
+        rules.config.pool(family),
+        rules.own.subnets.of(family),
+        lease.attributes.public_address(family),
+    )
+    if pool is None or subnet.prefixlen < pool.network.prefixlen or not overlaps(subnet, pool.network):
+        return f"{subnet} lies outside the network {pool.network if pool else ''}".rstrip()
+    if own is not None and overlaps(subnet, own):
+        return f"{subnet} overlaps our own subnet {own}"
+    if public is None:
+        return "it has no public IP"
+    if _unfit(public):
+        return f"public IP {public} is a {_unfit(public)} address"
+    if public in rules.own_addresses:
+        return f"public IP {public} is our own address"
+    if public in subnet or (own is not None and public in own):
+        return f"public IP {public} lies inside the overlay subnet {subnet if public in subnet else own}"
+    for network in rules.underlay:
+        if overlaps(subnet, network):
+            return f"{subnet} overlaps {network}, the network of our external interface"
+    for address in rules.own_addresses:
+        if address in subnet:
+            return f"{subnet} contains our own address {address}"
+    if any(claim in rules.own_claims for claim in rules.claims(lease, family)):
+        return "it claims our own MAC address"
+    return rules.refuse(lease, family)
+
+
+def _parts(rules: Rules, lease: Lease) -> Iterator[Tuple[Family, Network]]:
+    for family in rules.config.families:
+        subnet = lease.subnets.of(family)
+        if subnet is not None:
+            yield family, subnet
+
+
+class Conflicts:
+    """All leases of other hosts without a fault of their own, indexed so that a change costs work for one lease."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._leases: Dict[str, Lease] = {}
+        self._faults: Dict[str, str] = {}
+        self._subnets = {family: PrefixIndex() for family in FAMILIES}
+        self._publics = {family: PrefixIndex() for family in FAMILIES}
+        self._claims: Dict[Hashable, Set[str]] = {}
+
+    def put(self, lease: Lease) -> Set[str]:
+        """Take a new or changed lease in; returns the keys of all leases whose verdict may be another now."""
+        touched = self.remove(lease.key)
+        fault = find_fault(self._rules, lease)
+        if fault is not None:
+            self._faults[lease.key] = fault
+            return touched | {lease.key}
+        self._leases[lease.key] = lease
+        for family, subnet in _parts(self._rules, lease):
+            self._subnets[family].add(subnet, lease.key)
+            public = lease.attributes.public_address(family)
+            if public is not None:
+                self._publics[family].add(ipaddress.ip_network(public), lease.key)
+            for claim in self._rules.claims(lease, family):
+                self._claims.setdefault((family, claim), set()).add(lease.key)
+        return touched | self._neighbours(lease) | {lease.key}
+
+    def remove(self, key: str) -> Set[str]:
+        """Forget a lease; returns the keys of the others whose verdict may be another now."""
+        self._faults.pop(key, None)
+        lease = self._leases.pop(key, None)
+        if lease is None:
+            return set()
+        touched = self._neighbours(lease) - {key}
+        for family, subnet in _parts(self._rules, lease):
+            self._subnets[family].remove(subnet, key)
+            public = lease.attributes.public_address(family)
+            if public is not None:
+                self._publics[family].remove(ipaddress.ip_network(public), key)
+            for claim in self._rules.claims(lease, family):
+                self._claims[(family, claim)].discard(key)
+                if not self._claims[(family, claim)]:
+                    del self._claims[(family, claim)]
+        return touched
+
+    def find_reason(self, key: str) -> Optional[str]:
+        """Why a lease may not be a peer, None when it may."""
+        if key in self._faults:
+            return self._faults[key]
+        lease = self._leases[key]
+        older = sorted(
+            (
+                other
+                for other in map(self._leases.__getitem__, self._neighbours(lease))
+                if _age(other) < _age(lease)
+            ),
+            key=_age,
+        )
+        return next((reason for reason in (self._clash(lease, other) for other in older) if reason), None)
+
+    def _neighbours(self, lease: Lease) -> Set[str]:
+        """Keys of all leases that could clash with this one, itself among them while it is indexed."""
+        found: Set[str] = set()
+        for family, subnet in _parts(self._rules, lease):
+            found.update(self._subnets[family].overlapping(subnet))
+            found.update(self._publics[family].overlapping(subnet))
+            public = lease.attributes.public_address(family)
+            if public is not None:
+                found.update(self._subnets[family].overlapping(ipaddress.ip_network(public)))
+            for claim in self._rules.claims(lease, family):
+                found.update(self._claims.get((family, claim), ()))
+        return found
+
+    def _clash(self, lease: Lease, older: Lease) -> Optional[str]:
+        for family, subnet in _parts(self._rules, lease):
+            other = older.subnets.of(family)
+            public, other_public = (which.attributes.public_address(family) for which in (lease, older))
+            if other is not None and overlaps(subnet, other):
+                return f"{subnet} overlaps the older lease {older.key}"
+            if other_public is not None and other_public in subnet:
+                return f"{subnet} contains {other_public}, the public IP of lease {older.key}"
+            if other is not None and public is not None and public in other:
+                return f"public IP {public} lies inside the older lease {older.key}"
+            same = set(self._rules.claims(lease, family)) & set(self._rules.claims(older, family))
+            if same and public != other_public:
+                return f"it claims {', '.join(map(str, same))}, which the older lease {older.key} of {other_public} has"
+        return None
+
+
+def _age(lease: Lease) -> Tuple[int, str]:
+    return (lease.create_revision, lease.key)

@@ -1,0 +1,261 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flags and FLANNELD_* variables, with upstream's names and Go's syntax (spec 3.5, 3.6)."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceRequest
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
+from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import parse_ipv4
+
+from flanneld.instance import Instance
+
+
+class UsageError(FlannelError):
+    """The command line or the environment asks for something we do not have."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag. A flag with `unbuilt` is upstream's, and refused unless it is given its default."""
+
+    name: str
+    default: Any
+    help: str
+    unbuilt: str = ""
+
+    @property
+    def variable(self) -> str:
+        return "FLANNELD_" + self.name.upper().replace("-", "_")
+
+    @property
+    def repeatable(self) -> bool:
+        return isinstance(self.default, tuple)
+
+
+_KUBE = "Kubernetes as the source of leases is not built yet; use etcd"
+_HEALTH = "the health endpoint is not built yet; ask systemd: systemctl status flanneld"
+_AUTH = "etcd users are not built yet; use a client certificate (--etcd-certfile, --etcd-keyfile)"
+
+FLAGS: Tuple[Flag, ...] = (
+    Flag(
+        "etcd-endpoints", "http://127.0.0.1:4001,http://127.0.0.1:2379", "etcd endpoints, separated by commas"
+    ),
+    Flag("etcd-prefix", "/coreos.com/network", "etcd key prefix"),
+    Flag("etcd-keyfile", "", "client key for etcd (PEM)"),
+    Flag("etcd-certfile", "", "client certificate for etcd (PEM)"),
+    Flag("etcd-cafile", "", "CA certificate that signed etcd's (PEM)"),
+    Flag("etcd-username", "", "etcd user", _AUTH),
+    Flag("etcd-password", "", "etcd password", _AUTH),
+    Flag("iface", (), "interface for traffic between hosts: name or address; repeatable, first that works"),
+    Flag(
+        "iface-regex", (), "the same by a pattern on addresses, then names; tried after --iface; repeatable"
+    ),
+    Flag("iface-can-reach", "", "the same by the route to this address; tried last"),
+    Flag("public-ip", "", "IPv4 address that other hosts reach this one at"),
+    Flag(
+        "public-ipv6",
+        "",
+        "IPv6 address that other hosts reach this one at",
+        "IPv6 is not built yet; leave it out",
+    ),
+    Flag("subnet-file", Instance().subnet_file, "where the env file for Docker and CNI is written"),
+    Flag(
+        "subnet-lease-renew-margin",
+        60,
+        "minutes before expiry at which the lease is renewed at the latest, 1-1439",
+    ),
+    Flag("ip-masq", False, "masquerade traffic that leaves the network"),
+    Flag("ip-masq-fully-random-disable", False, "masquerade without --random-fully"),
+    Flag("iptables-resync", 5, "seconds between checks of the firewall rules"),
+    Flag("iptables-forward-rules", True, "accept traffic of the network in the FORWARD chain"),
+    Flag(
+        "ip-blackhole-route",
+        False,
+        "blackhole route for the own subnet",
+        "the blackhole route is not built yet",
+    ),
+    Flag("kube-subnet-mgr", False, "use Kubernetes instead of etcd", _KUBE),
+    Flag("kube-api-url", "", "Kubernetes API server", _KUBE),
+    Flag("kubeconfig-file", "", "kubeconfig", _KUBE),
+    Flag("kube-annotation-prefix", "flannel.alpha.coreos.com", "prefix of node annotations", _KUBE),
+    Flag("net-config-path", "/etc/kube-flannel/net-conf.json", "network config with Kubernetes", _KUBE),
+    Flag("set-node-network-unavailable", True, "patch the node condition", _KUBE),
+    Flag("healthz-ip", "0.0.0.0", "address of the health endpoint", _HEALTH),
+    Flag("healthz-port", 0, "port of the health endpoint", _HEALTH),
+    Flag("version", False, "print the version and exit"),
+    Flag("v", 0, "verbosity; above 0 every change of a peer is logged"),
+    Flag("vmodule", "", "verbosity by file", "klog's file filters do not apply here; use --v"),
+    Flag("log_backtrace_at", "", "stack trace at a log line", "klog's traces do not apply here; use --v"),
+    # ours
+    Flag("state-dir", Instance().state_dir, "what survives a reboot: the MAC address of our VTEP"),
+    Flag("kernel-resync", 30, "seconds between full checks of devices, addresses and routes"),
+    Flag(
+        "store-lost-grace", 600, "seconds for which peers are kept that vanished because etcd lost its data"
+    ),
+)
+
+_BY_NAME = {flag.name: flag for flag in FLAGS}
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+@dataclass(frozen=True)
+class Options:
+    """All settings of one run; seconds unless a name says otherwise."""
+
+    etcd_endpoints: str
+    etcd_prefix: str
+    etcd_keyfile: str
+    etcd_certfile: str
+    etcd_cafile: str
+    iface: Tuple[str, ...]
+    iface_regex: Tuple[str, ...]
+    iface_can_reach: str
+    public_ip: str
+    subnet_file: str
+    subnet_lease_renew_margin: int
+    ip_masq: bool
+    ip_masq_fully_random_disable: bool
+    iptables_resync: int
+    iptables_forward_rules: bool
+    version: bool
+    v: int
+    state_dir: str
+    kernel_resync: int
+    store_lost_grace: int
+
+    @property
+    def endpoints(self) -> Tuple[str, ...]:
+        return tuple(part.strip() for part in self.etcd_endpoints.split(",") if part.strip())
+
+    @property
+    def store(self) -> StoreOptions:
+        return StoreOptions(self.endpoints, self.etcd_cafile, self.etcd_certfile, self.etcd_keyfile)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.from_prefix(self.etcd_prefix)
+
+    @property
+    def interface(self) -> InterfaceRequest:
+        return InterfaceRequest(self.iface, self.iface_regex, self.iface_can_reach, self.public_ip)
+
+
+def usage() -> str:
+    """The help text, one flag per paragraph, upstream's unbuilt ones left out."""
+    lines = [
+        "Usage: flanneld [flags]",
+        "",
+        "Each flag can also be given as FLANNELD_<NAME>; a flag wins.",
+        "",
+    ]
+    for flag in FLAGS:
+        if not flag.unbuilt:
+            default = ",".join(flag.default) if flag.repeatable else flag.default
+            shown = str(default).lower() if isinstance(default, bool) else default
+            lines += [
+                f"  --{flag.name}",
+                f"        {flag.help}" + (f" (default {shown})" if shown != "" else ""),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def parse_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
+    """Settings from the command line, then from FLANNELD_* for flags that were not given. Raises UsageError."""
+    given = _parse_arguments(arguments)
+    for flag in FLAGS:
+        text = environment.get(flag.variable, "")
+        if text and flag.name not in given and flag.name != "version":
+            given[flag.name] = _convert(flag, text, given, flag.variable)
+    for name, value in given.items():
+        flag = _BY_NAME[name]
+        if flag.unbuilt and value != flag.default:
+            raise UsageError(f"flag --{name}", "this agent does not have the feature", flag.unbuilt)
+    values = {flag.name.replace("-", "_"): given.get(flag.name, flag.default) for flag in FLAGS}
+    options = Options(**{field.name: values[field.name] for field in fields(Options)})
+    _check(options)
+    return options
+
+
+def _parse_arguments(arguments: Sequence[str]) -> Dict[str, Any]:
+    """Go's rules: one dash or two, `-x=v` or `-x v`, a boolean's value only after `=`."""
+    given: Dict[str, Any] = {}
+    rest: List[str] = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--" and not rest:
+            break
+        if not argument.startswith("-") or argument in ("-", "--"):
+            raise UsageError(
+                f"argument {argument}",
+                "flanneld takes flags only",
+                "give a value as --flag=value; a boolean needs the '=': --ip-masq=false",
+            )
+        name, equals, text = argument.lstrip("-").partition("=")
+        flag = _find_flag(name)
+        if not equals and isinstance(flag.default, bool):
+            text = "true"
+        elif not equals:
+            if not rest:
+                raise UsageError(f"flag --{name}", "it needs a value", f"write --{name}=VALUE")
+            text = rest.pop(0)
+        given[flag.name] = _convert(flag, text, given, f"flag --{name}")
+    return given
+
+
+def _find_flag(name: str) -> Flag:
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    near = difflib.get_close_matches(name, [flag.name for flag in FLAGS if not flag.unbuilt], 1, 0.5)
+    hint = f"did you mean --{near[0]}?" if near else "see flanneld --help"
+    raise UsageError(f"flag --{name}", "there is no such flag", hint)
+
+
+def _convert(flag: Flag, text: str, given: Mapping[str, Any], where: str) -> Any:
+    if flag.repeatable:
+        return (*given.get(flag.name, ()), text)
+    if isinstance(flag.default, bool):
+        if text not in _TRUE + _FALSE:
+            raise UsageError(where, f"{text!r} is not a boolean", "use true or false")
+        return text in _TRUE
+    if isinstance(flag.default, int):
+        try:
+            return int(text, 0)
+        except ValueError as error:
+            raise UsageError(where, f"{text!r} is not an integer", "use a whole number") from error
+    return text
+
+
+def _check(options: Options) -> None:
+    if not 1 <= options.subnet_lease_renew_margin <= 1439:
+        raise UsageError(
+            "flag --subnet-lease-renew-margin",
+            f"{options.subnet_lease_renew_margin} minutes do not fit a lease of 24 hours",
+            "use 1 to 1439",
+        )
+    for name in ("iptables_resync", "kernel_resync"):
+        if getattr(options, name) < 1:
+            raise UsageError(
+                f"flag --{name.replace('_', '-')}", "the period is below one second", "use 1 or more"
+            )
+    if options.store_lost_grace < 0:
+        raise UsageError("flag --store-lost-grace", "it is negative", "use 0 or more seconds")
+    if not options.endpoints:
+        raise UsageError(
+            "flag --etcd-endpoints", "it is empty", "name at least one endpoint: http://192.0.2.1:2379"
+        )
+    if options.public_ip:
+        try:
+            parse_ipv4(options.public_ip)
+        except AddressError as error:
+            raise UsageError(
+                "flag --public-ip", f"invalid public IP address: {options.public_ip}", "use an IPv4 address"
+            ) from error

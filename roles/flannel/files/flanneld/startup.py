@@ -1,0 +1,125 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From settings to a node with a lease: network config, interface, backend, subnet, in this order (spec 0.2)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Callable, Optional, TypeVar
+
+from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._errors import (
+    ConfigError,
+    StoreLeaseLost,
+    StoreUnavailable,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._interface import choose_interface
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
+
+from flanneld.backends import Backend, Host, Node, find_backend
+from flanneld.instance import Instance
+from flanneld.leasing import Claim, SubnetManager
+from flanneld.leasing.backoff import Backoff
+from flanneld.options import Options
+from flanneld.outputs.files import FileError, write_atomically
+from flanneld.outputs.notify import notify
+from flanneld.outputs.subnet_env import read_previous_subnets
+from flanneld.tables.link import VxlanLink, read_links
+from flanneld.tables.underlay import lookup_route, read_interfaces
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """The agent was told to stop while it waited."""
+
+
+def join_network(options: Options, instance: Instance, manager: SubnetManager, stop: threading.Event) -> Node:
+    """A node with its lease. Waits for the store and a usable network config as long as it takes; raises what cannot
+    be waited for: InterfaceError, BackendError, OutOfSubnets, StoreAuthError, StoreTLSError; Stopped."""
+    config = wait_for("fetch network config", lambda: _read_usable_config(manager), stop)
+    log.info("Found network config - Backend type: %s", config.backend.type)
+    if config.backend_was_absent:
+        log.warning(
+            "The network config has no Backend, which means udp to every flannel; write the type you want"
+        )
+    backend = find_backend(config)
+    interfaces, default_routes = read_interfaces()
+    choice = choose_interface(options.interface, config.families, interfaces, default_routes, lookup_route)
+    log.info(
+        "Using interface with name %s and address %s: %s", choice.interface.name, choice.ipv4, choice.reason
+    )
+    log.info("Using %s as external address", choice.public_ip)
+    host = Host(
+        instance, choice, _find_device_mac, _recall_in(options.state_dir), _remember_in(options.state_dir)
+    )
+    local = backend.prepare(host, config)
+    claim = Claim(backend.attributes(local, choice, config), read_previous_subnets(Path(options.subnet_file)))
+    lease = wait_for("acquire lease", lambda: manager.acquire(claim, config), stop)
+    return Node(instance, config, choice, lease, local)
+
+
+def wait_for(what: str, attempt: Callable[[], Result], stop: threading.Event) -> Result:
+    """Try until it works. Each new reason for waiting is told once. Raises Stopped."""
+    backoff = Backoff()
+    told = ""
+    while True:
+        try:
+            return attempt()
+        except (ConfigError, StoreUnavailable, StoreLeaseLost) as error:
+            if str(error) != told:
+                told = str(error)
+                log.error("Couldn't %s, waiting: %s", what, error)
+                notify(f"STATUS=waiting to {what}: {error}")
+        if backoff.wait(stop):
+            raise Stopped
+
+
+def _read_usable_config(manager: SubnetManager) -> NetworkConfig:
+    config = manager.read_config()
+    check_usable(config)
+    return config
+
+
+def check_usable(config: NetworkConfig) -> Backend:
+    """The backend of a network config that this agent can run. Raises ConfigError."""
+    if config.families != (IPV4,):
+        raise ConfigError(
+            "network config",
+            "this agent does not have IPv6 yet",
+            "set EnableIPv6 to false and EnableIPv4 to true",
+        )
+    return find_backend(config)
+
+
+def _find_device_mac(device: str) -> Optional[str]:
+    return next(
+        (link.mac for link in read_links().values() if isinstance(link, VxlanLink) and link.name == device),
+        None,
+    )
+
+
+def _recall_in(state_dir: str) -> Callable[[str], Optional[str]]:
+    def recall(name: str) -> Optional[str]:
+        try:
+            return Path(state_dir, name).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return None
+
+    return recall
+
+
+def _remember_in(state_dir: str) -> Callable[[str, str], None]:
+    def remember(name: str, text: str) -> None:
+        try:
+            write_atomically(Path(state_dir, name), f"{text}\n", 0o600)
+        except FileError as error:
+            # without it the next boot makes a new one and the peers learn it from our lease
+            log.warning("%s", error)
+
+    return remember

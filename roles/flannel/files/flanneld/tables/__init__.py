@@ -1,0 +1,92 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a table is: one kind of object that exists on the host, which can be listed and changed.
+
+The reconciler knows tables only through this file. Objects are frozen dataclasses with two properties:
+
+    key      identifies the object within its table; two objects with the same key cannot coexist on the host
+    device   name of the network device it hangs on, "" if none; an event on that device makes it suspect
+
+An object holds only what we own of the real thing: equality means "nothing to do".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Hashable, Mapping, Optional, Protocol, Sequence
+
+from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
+
+Key = Hashable
+
+
+class KernelError(FlannelError):
+    """The kernel refused an operation on one object. `errno` is 0 where there is none."""
+
+    def __init__(self, subject: str, cause: str, next_step: str, errno: int = 0) -> None:
+        super().__init__(subject, cause, next_step)
+        self.errno = errno
+
+
+class Object(Protocol):
+    """What the reconciler needs to know about anything that exists on a host."""
+
+    @property
+    def key(self) -> Key:
+        """Identifies the object within its table."""
+
+    @property
+    def device(self) -> str:
+        """The network device it hangs on, "" if none."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that is not as it should be. before None: create; after None: remove; both: bring before to after."""
+
+    key: Key
+    before: Optional[Any]
+    after: Optional[Any]
+
+    @property
+    def thing(self) -> Any:
+        """The object it is about, to be named in logs and errors: as it should be, or as it was if it is to go."""
+        return self.before if self.after is None else self.after
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What one kernel notification says about one object: its present state, None when it is gone.
+
+    device: set when the notification is about a device, or about an address on it. Then everything that hangs on the
+    device is suspect, because the kernel drops routes with a link or an address without announcing it.
+    """
+
+    key: Key
+    current: Optional[Any]
+    device: str = ""
+
+
+class Table(Protocol):
+    """One kind of object. Tables are applied in the order they are handed to the reconciler, removed in reverse."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> type:
+        """The class of its objects."""
+        ...
+
+    def dump(self) -> Dict[Key, Any]:
+        """All objects of this kind that exist now, ours and others'. Raises KernelError when they cannot be read."""
+
+    def owns(self, thing: Any) -> bool:
+        """True if an object that nobody wants may be removed: it is recognisably ours."""
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+        """Make the changes; one that fails does not stop the others. An object already gone counts as removed."""
+
+    def notice(self, message: Any) -> Optional[Notice]:
+        """What a kernel notification means for this table; None when it is about something else."""

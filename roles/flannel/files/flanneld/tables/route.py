@@ -1,0 +1,208 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routes of table main (spec 5.0, 5.2, 5.3)."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
+
+from . import Change, KernelError, Key, Notice
+from .bulk import IndexOf, apply_in_bulk, describe_change
+from .refusal import explain_os_error
+from .rtnetlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    U32,
+    Message,
+    RouteSocket,
+    address_from,
+    name_of,
+    pack_attribute,
+    parse_attributes,
+)
+from .scope import Scope
+
+PROTOCOL_KERNEL = 2
+PROTOCOL_BOOT = 3  # what upstream flannel and a plain `ip route add` leave
+PROTOCOL_FLANNEL = 102  # named "flannel" in rt_protos.d
+
+SCOPE_UNIVERSE = 0
+SCOPE_LINK = 253
+_SCOPE_NOWHERE = 255  # in a delete request: any scope
+TYPE_UNICAST = 1
+
+TABLE_MAIN = 254
+_RTNH_F_ONLINK = 4
+_RTM_F_CLONED = 0x200
+_IPV6_DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of 0
+
+RTMSG = struct.Struct("=BBBBBBBBI")
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of table main.
+
+    gateway None: the destination is on the link. device "": several next hops, or none (a blackhole).
+    scope: SCOPE_LINK for an IPv4 route without gateway, as `ip route` sets it; IPv6 has only SCOPE_UNIVERSE.
+    metric: 0 is the kernel's default in both families.
+    """
+
+    destination: Network
+    gateway: Optional[Address]
+    device: str
+    onlink: bool = False
+    scope: int = SCOPE_UNIVERSE
+    protocol: int = PROTOCOL_FLANNEL
+    type: int = TYPE_UNICAST
+    metric: int = 0
+
+    @property
+    def key(self) -> Key:
+        return (self.destination, self.metric)
+
+    def __str__(self) -> str:
+        via = f" via {self.gateway}" if self.gateway is not None else ""
+        return f"{self.destination}{via} dev {self.device or '-'}{' onlink' if self.onlink else ''}"
+
+
+class RouteTable:
+    """Table main of both families, without routes for one type of service only (TOS): flannel makes none."""
+
+    name = "route"
+    kind = Route
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def dump(self) -> Dict[Key, Route]:
+        found: Dict[Key, Route] = {}
+        for route in read_routes():
+            found.setdefault(route.key, route)  # of equal keys the kernel uses the first
+        return found
+
+    def owns(self, thing: Route) -> bool:
+        """Ours: what carries our protocol on our device or inside our network; and what upstream flannel left.
+
+        Upstream's routes have protocol boot. They are recognised by our device, or as a gateway route on the external
+        interface to exactly one slot of the network config.
+        """
+        if thing.device in self._scope.devices:
+            return thing.protocol in (PROTOCOL_FLANNEL, PROTOCOL_BOOT)
+        if thing.protocol == PROTOCOL_FLANNEL:
+            return self._scope.has_subnet(thing.destination)
+        return (
+            thing.protocol == PROTOCOL_BOOT
+            and thing.gateway is not None
+            and thing.device == self._scope.underlay
+            and self._scope.has_slot(thing.destination)
+        )
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+        errors: Dict[Key, KernelError] = {}
+        allowed: List[Change] = []
+        for change in changes:
+            if change.before is not None and change.before.protocol == PROTOCOL_KERNEL:
+                errors[change.key] = _refuse_kernel_route(change)
+            else:
+                allowed.append(change)
+        errors.update(apply_in_bulk(self.name, allowed, _pack_change, gone=frozenset({errno.ESRCH})))
+        return errors
+
+    def notice(self, message: object) -> Optional[Notice]:
+        if not isinstance(message, Message) or message.type not in (RTM_NEWROUTE, RTM_DELROUTE):
+            return None
+        route = parse_route(message)
+        if route is None:
+            return None
+        return Notice(route.key, route if message.type == RTM_NEWROUTE else None)
+
+
+def read_routes() -> Tuple[Route, ...]:
+    """Table main of both families, in the kernel's order. Raises KernelError."""
+    routes: List[Route] = []
+    remembered = lru_cache(maxsize=None)(name_of)
+    try:
+        with RouteSocket() as kernel:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+                parsed = (parse_route(message, remembered) for message in kernel.dump(RTM_GETROUTE, body))
+                routes += [route for route in parsed if route is not None]
+    except OSError as error:
+        raise explain_os_error("routes of table main", error) from error
+    return tuple(routes)
+
+
+def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optional[Route]:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not of table main, or only for one TOS.
+
+    name: gives the name of a device by its index.
+    """
+    family, length, _, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(message.body)
+    if table != TABLE_MAIN or tos or flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    attributes = parse_attributes(message.body, RTMSG.size)
+    if RTA_TABLE in attributes and U32.unpack(attributes[RTA_TABLE])[0] != TABLE_MAIN:
+        return None
+    packed = attributes.get(RTA_DST, bytes(4 if family == socket.AF_INET else 16))
+    metric = U32.unpack(attributes[RTA_PRIORITY])[0] if RTA_PRIORITY in attributes else 0
+    if family == socket.AF_INET6 and metric == _IPV6_DEFAULT_METRIC:
+        metric = 0
+    single = RTA_OIF in attributes and RTA_MULTIPATH not in attributes
+    return Route(
+        destination=ip_network((packed, length)),
+        gateway=address_from(attributes[RTA_GATEWAY]) if single and RTA_GATEWAY in attributes else None,
+        device=name(U32.unpack(attributes[RTA_OIF])[0]) if single else "",
+        onlink=bool(flags & _RTNH_F_ONLINK),
+        scope=scope,
+        protocol=protocol,
+        type=kind,
+        metric=metric,
+    )
+
+
+def _refuse_kernel_route(change: Change) -> KernelError:
+    assert change.before is not None
+    return KernelError(
+        describe_change("route", change),
+        f"{change.before.destination} is a connected network of {change.before.device} on this host",
+        "remove the address there, or keep the subnet out of the flannel network (reserve it, or change Network)",
+        errno.EEXIST,
+    )
+
+
+def _pack_change(change: Change, index_of: IndexOf) -> Message:
+    if change.after is not None:
+        body = _pack(change.after, change.after.scope, index_of)
+        return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
+    assert change.before is not None
+    scope = _SCOPE_NOWHERE if change.before.destination.version == 4 else SCOPE_UNIVERSE
+    return Message(RTM_DELROUTE, 0, _pack(change.before, scope, index_of))
+
+
+def _pack(route: Route, scope: int, index_of: IndexOf) -> bytes:
+    family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
+    flags = _RTNH_F_ONLINK if route.onlink else 0
+    length = route.destination.prefixlen
+    body = RTMSG.pack(family, length, 0, 0, TABLE_MAIN, route.protocol, scope, route.type, flags)
+    body += pack_attribute(RTA_DST, route.destination.network_address.packed)
+    if route.gateway is not None:
+        body += pack_attribute(RTA_GATEWAY, route.gateway.packed)
+    if route.device:
+        body += pack_attribute(RTA_OIF, U32.pack(index_of(route.device)))
+    if route.metric:
+        body += pack_attribute(RTA_PRIORITY, U32.pack(route.metric))
+    return body

@@ -1,0 +1,181 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vxlan and host-gw want for a lease (spec 5.2, 5.3, appendix A; 10-A A12-A14)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
+from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
+from ansible_collections.weft.flannel.plugins.module_utils._lease import (
+    Attributes,
+    Lease,
+    format_value,
+    parse_key,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6
+from flanneld.backends import BackendError, Host, Node, find_backend, hostgw, vxlan
+from flanneld.instance import Instance
+from flanneld.tables.address import LinkAddress
+from flanneld.tables.fdb import FdbEntry
+from flanneld.tables.link import VxlanLink
+from flanneld.tables.neighbour import Neighbour
+from flanneld.tables.route import Route
+from flanneld.tables.underlay import Underlay
+
+from tests.support.leases import config, lease
+
+ETH0 = Interface(2, "eth0", 1500, ())
+CHOICE = InterfaceChoice(ETH0, ip_address("192.0.2.1"), None, ip_address("192.0.2.1"), None, "asked for")
+UNDERLAY = Underlay(
+    "eth0", 2, 1500, True, (ip_interface("192.0.2.1/24"),), ((ip_network("192.0.2.0/24"), "eth0"),)
+)
+MAC = "02:00:00:00:00:01"
+OWN = lease("10.5.34.0-24", "192.0.2.1", MAC)
+PEER = lease("10.5.72.0-24", "192.0.2.2", "5e:aa:01:7c:3d:02")
+
+
+def node(cfg, local, own=OWN, choice=CHOICE):
+    return Node(Instance(), cfg, choice, own, local)
+
+
+def host(macs=None, remembered=None, choice=CHOICE):
+    remembered = {} if remembered is None else remembered
+    return Host(Instance(), choice, (macs or {}).get, remembered.get, remembered.__setitem__)
+
+
+def test_vxlan_node_of_appendix_a():
+    assert list(vxlan.desired(node(config(), vxlan.Local({IPV4: MAC})), UNDERLAY)) == [
+        VxlanLink("flannel.1", 1, MAC, 1450, "eth0", ip_address("192.0.2.1")),
+        LinkAddress("flannel.1", ip_interface("10.5.34.0/32")),
+    ]
+
+
+def test_vxlan_peer_of_appendix_a():
+    assert list(vxlan.desired_for(node(config(), vxlan.Local({IPV4: MAC})), PEER, UNDERLAY)) == [
+        Neighbour("flannel.1", ip_address("10.5.72.0"), "5e:aa:01:7c:3d:02"),
+        FdbEntry("flannel.1", "5e:aa:01:7c:3d:02", ip_address("192.0.2.2")),
+        Route(ip_network("10.5.72.0/24"), ip_address("10.5.72.0"), "flannel.1", onlink=True),
+    ]
+
+
+def test_vxlan_direct_routing():
+    cfg = parse_config('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}')
+    this = node(cfg, vxlan.Local({IPV4: MAC}))
+    near = Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0")
+    assert list(vxlan.desired_for(this, PEER, UNDERLAY)) == [near]
+    far = lease("10.5.72.0-24", "198.51.100.2")
+    assert [type(thing) for thing in vxlan.desired_for(this, far, UNDERLAY)] == [Neighbour, FdbEntry, Route]
+
+
+def test_vxlan_options_reach_the_device():
+    cfg = parse_config(
+        '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7,"Port":4789,"MTU":9000,"GBP":true,"Learning":true}}'
+    )
+    device = next(iter(vxlan.desired(node(cfg, vxlan.Local({IPV4: MAC})), UNDERLAY)))
+    assert device == VxlanLink("flannel.7", 7, MAC, 8950, "eth0", ip_address("192.0.2.1"), 4789, True, True)
+    assert (device.port, device.learning, device.gbp) == (4789, True, True)
+
+
+def test_vxlan_behind_nat_sends_from_the_interface_address():
+    """A14: the published address is not one that the kernel could send from."""
+    nat = replace(CHOICE, public_ip=ip_address("198.51.100.1"))
+    device = next(iter(vxlan.desired(node(config(), vxlan.Local({IPV4: MAC}), choice=nat), UNDERLAY)))
+    assert device.local == ip_address("192.0.2.1")
+    assert vxlan.attributes(vxlan.Local({IPV4: MAC}), nat, config()).public_ip == ip_address("198.51.100.1")
+
+
+def test_vxlan_lease_value_to_the_byte():
+    attributes = vxlan.attributes(vxlan.Local({IPV4: MAC}), CHOICE, config())
+    assert format_value(attributes) == (
+        '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan",'
+        '"BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}'
+    )
+
+
+def test_vxlan_dual_stack_has_a_device_for_each_family_and_the_smaller_mtu():
+    """A13: 70 bytes of overhead over IPv6."""
+    cfg = parse_config(
+        '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}'
+    )
+    choice = replace(CHOICE, ipv6=ip_address("2001:db8::1"), public_ipv6=ip_address("2001:db8::1"))
+    own = Lease(parse_key("10.5.34.0-24&fd00:0:0:7::-64"), Attributes())
+    local = vxlan.Local({IPV4: MAC, IPV6: "02:00:00:00:00:06"})
+    devices = [d for d in vxlan.desired(node(cfg, local, own, choice), UNDERLAY) if isinstance(d, VxlanLink)]
+    assert [(device.name, device.mtu) for device in devices] == [("flannel.1", 1450), ("flannel-v6.1", 1430)]
+    assert vxlan.mtu(cfg, UNDERLAY) == 1430
+
+
+@pytest.mark.parametrize(
+    ("macs", "remembered", "expected"),
+    [
+        ({"flannel.1": MAC}, {"flannel.1.mac": "02:00:00:00:00:09"}, MAC),
+        ({}, {"flannel.1.mac": "02:00:00:00:00:09"}, "02:00:00:00:00:09"),
+        ({"flannel.1": MAC}, {}, MAC),
+    ],
+)
+def test_vxlan_keeps_a_mac_it_has(macs, remembered, expected):
+    assert vxlan.prepare(host(macs, remembered), config()).macs == {IPV4: expected}
+    assert remembered == {"flannel.1.mac": expected}
+
+
+@pytest.mark.parametrize("damaged", ["", "not a mac", "\x00"])
+def test_vxlan_makes_a_mac_when_it_has_none(damaged):
+    remembered = {"flannel.1.mac": damaged}
+    made = vxlan.prepare(host({}, remembered), config()).macs[IPV4]
+    assert int(made[:2], 16) & 3 == 2  # locally administered, unicast
+    assert remembered["flannel.1.mac"] == made
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"VtepMAC":"5e:aa:01:7c:3d:02"}',
+        '{"vtepmac":"5E:AA:01:7C:3D:02","VNI":1}',
+        '{"VNI":99,"VtepMAC":"5e:aa:01:7c:3d:02"}',
+    ],
+)
+def test_vxlan_reads_old_and_oddly_written_data(data):
+    peer = replace(PEER, attributes=replace(PEER.attributes, backend_data=data))
+    assert vxlan.refuse(peer, IPV4) is None
+    assert vxlan.vtep_mac(peer, IPV4) == "5e:aa:01:7c:3d:02"
+
+
+@pytest.mark.parametrize(
+    "data", [None, "null", "[]", '"x"', '{"VtepMAC":7}', '{"VtepMAC":"zz"}', '{"VtepMAC":null}']
+)
+def test_vxlan_refuses_data_without_a_mac(data):
+    peer = replace(PEER, attributes=replace(PEER.attributes, backend_data=data))
+    assert vxlan.refuse(peer, IPV4) == "BackendData has no valid VtepMAC"
+
+
+def test_host_gw():
+    cfg = config(backend="host-gw")
+    peer = replace(PEER, attributes=Attributes(ip_address("192.0.2.2"), None, "host-gw"))
+    this = node(cfg, None)
+    assert list(hostgw.desired(this, UNDERLAY)) == []
+    assert list(hostgw.desired_for(this, peer, UNDERLAY)) == [
+        Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0")
+    ]
+    assert hostgw.mtu(cfg, UNDERLAY) == 1500
+    assert format_value(hostgw.attributes(None, CHOICE, cfg)) == (
+        '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}'
+    )
+
+
+def test_host_gw_behind_nat_cannot_run():
+    with pytest.raises(BackendError, match="behind NAT"):
+        hostgw.prepare(
+            host(choice=replace(CHOICE, public_ip=ip_address("198.51.100.1"))), config(backend="host-gw")
+        )
+
+
+def test_backends_are_found_by_name():
+    assert find_backend(config()) is vxlan
+    with pytest.raises(ConfigError, match="does not have the backend type udp"):
+        find_backend(config(backend="udp"))

@@ -1,0 +1,64 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What belongs to us on a host, and what never does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
+from flanneld.backends import Node, hostgw, vxlan
+from flanneld.instance import Instance
+from flanneld.options import parse_options
+from flanneld.plan import desired_node, make_tables
+from flanneld.tables.iptables import Chain
+from flanneld.tables.route import Route
+
+from tests.agent.unit.test_backends import CHOICE, MAC, OWN, UNDERLAY
+from tests.support.leases import config
+
+OPTIONS = parse_options([], {})
+VXLAN = Node(Instance(), config(), CHOICE, OWN, vxlan.Local({IPV4: MAC}))
+HOST_GW = replace(VXLAN, config=config(backend="host-gw"), local=None)
+
+
+def route_table(node, backend):
+    ours = desired_node(OPTIONS, node, backend, UNDERLAY)
+    return next(table for table in make_tables(node, ours) if table.name == "route")
+
+
+@pytest.mark.parametrize(("node", "backend"), [(VXLAN, vxlan), (HOST_GW, hostgw)])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        Route(ip_network("0.0.0.0/0"), ip_address("192.0.2.254"), "eth0", protocol=3),
+        Route(ip_network("192.0.2.0/24"), None, "eth0", protocol=2),
+        Route(ip_network("203.0.113.0/24"), ip_address("192.0.2.254"), "eth0", protocol=3),
+        Route(ip_network("10.5.9.0/25"), ip_address("192.0.2.254"), "eth0", protocol=3),
+        Route(ip_network("10.5.34.0/24"), None, "docker0", protocol=2),
+    ],
+)
+def test_routes_of_the_host_are_never_ours(node, backend, foreign):
+    assert not route_table(node, backend).owns(foreign)
+
+
+def test_what_upstream_leaves_on_our_device_and_in_our_slots_is_ours():
+    table = route_table(VXLAN, vxlan)
+    assert table.owns(Route(ip_network("10.5.9.0/24"), ip_address("10.5.9.0"), "flannel.1", True, protocol=3))
+    assert table.owns(Route(ip_network("10.5.9.0/24"), ip_address("192.0.2.9"), "eth0", protocol=3))
+
+
+@pytest.mark.parametrize(
+    ("flags", "chains"),
+    [
+        ([], ["FLANNEL-FWD"]),
+        (["--ip-masq"], ["FLANNEL-POSTRTG", "FLANNEL-FWD"]),
+        (["--iptables-forward-rules=false"], []),
+    ],
+)
+def test_firewall_chains_follow_the_flags(flags, chains):
+    ours = desired_node(parse_options(flags, {}), VXLAN, vxlan, UNDERLAY)
+    assert [thing.name for thing in ours if isinstance(thing, Chain)] == chains

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent as a host runs it: the bundle, under the system's Python, watched the way systemd does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from tests.support.netns import Host, execute
+from tests.support.waiting import PATIENCE, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = sys.executable  # the interpreter that runs the tests has the libraries that are to be tested
+BUNDLE = ROOT / "build" / "flanneld.pyz"
+
+
+def build_bundle() -> None:
+    """What `make bundle` does."""
+    execute(PYTHON, str(ROOT / "plugins" / "plugin_utils" / "_bundle.py"), str(BUNDLE))
+
+
+class Agent:
+    """One flanneld on one host. It can be started again after it ended; the log goes on."""
+
+    def __init__(self, host: Host, *arguments: str) -> None:
+        self.host = host
+        self.arguments = arguments
+        self._log_file = host.run_dir / "flanneld.log"
+        self._log_file.touch()
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notifications.bind(str(host.run_dir / "notify"))
+        self._notifications.setblocking(False)
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text()
+
+    def complaints(self) -> List[str]:
+        """Warnings and errors in the log."""
+        return [line for line in self.log.splitlines() if re.match(r"[WEF]\d{4} ", line)]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the agent was never started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        assert not self.running
+        environment = {
+            "PATH": os.environ["PATH"],
+            "NOTIFY_SOCKET": "/run/notify",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self.host.prefix, PYTHON, str(BUNDLE), *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+
+    def notified(self) -> Tuple[str, ...]:
+        """The sd_notify assignments received since the last call."""
+        received = []
+        while True:
+            try:
+                received.extend(self._notifications.recv(4096).decode().splitlines())
+            except BlockingIOError:
+                return tuple(received)
+
+    def wait_ready(self, timeout: float = 2 * PATIENCE) -> None:
+        """Wait for READY=1, which promises that subnet.env exists."""
+
+        def ready() -> bool:
+            assert self.running, f"flanneld on {self.host.name} ended with exit code {self.wait()}"
+            return "READY=1" in self.notified()
+
+        wait_until(ready, f"READY=1 from flanneld on {self.host.name}", timeout)
+        assert self.host.subnet_file.exists(), "READY=1 came before subnet.env"
+
+    def wait_log(self, text: str, timeout: float = PATIENCE) -> str:
+        """Wait for a log line that contains `text`, and return the last such line."""
+
+        def find() -> str:
+            running = self.running  # asked first, so that nothing it logs before its end is missed
+            lines = [line for line in self.log.splitlines() if text in line]
+            assert lines or running, f"flanneld on {self.host.name} ended without {text!r} in its log"
+            return lines[-1] if lines else ""
+
+        return wait_until(find, f"{text!r} in the log of flanneld on {self.host.name}", timeout)
+
+    def wait(self) -> int:
+        """Wait for it to end by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout=2 * PATIENCE)
+
+    def kill(self) -> None:
+        """kill -9: no chance to say goodbye."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=PATIENCE)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it as systemd or a terminal would; its exit code."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        return self._process.wait(timeout=PATIENCE)
+
+    def close(self) -> None:
+        if self.running:
+            self.kill()
+        self._notifications.close()

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts, etcd and agents put together: the whole of a flannel network, between namespaces."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from contextlib import ExitStack
+from ipaddress import IPv4Network
+from types import TracebackType
+from typing import ClassVar, Dict, List, Optional, Tuple, Type, Union
+
+from tests.support.agent import Agent
+from tests.support.etcd import EtcdServer
+from tests.support.netns import FILES, SWITCH_ADDRESS, Container, Host, Switch
+
+PREFIX = "/coreos.com/network"
+OUR_ROUTE = re.compile(r"\bproto (102|flannel)\b")
+
+
+class Node:
+    """A host, its agent and one container."""
+
+    def __init__(self, host: Host, agent: Agent) -> None:
+        self.host = host
+        self.agent = agent
+        self._container: Optional[Container] = None
+
+    @property
+    def container(self) -> Container:
+        """Attached at the first use, for which subnet.env must be there."""
+        if self._container is None:
+            self._container = self.host.add_container()
+        return self._container
+
+    @property
+    def lease_key(self) -> str:
+        return f"{PREFIX}/subnets/{str(self.host.subnet).replace('/', '-')}"
+
+    def routes(self) -> List[str]:
+        """Of the main table, whoever made them."""
+        return _lines(self.host.ip("route"))
+
+    def routes_to(self, subnet: Union[IPv4Network, str]) -> List[str]:
+        return _lines(self.host.ip(f"route show {subnet}"))
+
+    def neighbours(self) -> List[str]:
+        """Of the VXLAN device."""
+        return _lines(self.host.ip("neigh show dev flannel.1"))
+
+    def fdb(self) -> List[str]:
+        """Of the VXLAN device."""
+        return _lines(self.host.execute("bridge", "fdb", "show", "dev", "flannel.1"))
+
+    def firewall(self) -> List[str]:
+        """Our chains, and of the chains that jump to them all rules up to the last such jump."""
+        rules = [rule for table in ("nat", "filter") for rule in self._rules(table)]
+        found: List[str] = []
+        for parent in ("POSTROUTING", "FORWARD"):
+            chain = [rule for rule in rules if rule.startswith(f"-A {parent} ")]
+            while chain and "-j FLANNEL-" not in chain[-1]:
+                chain.pop()
+            found += chain
+        return found + [rule for rule in rules if rule.startswith("-A FLANNEL-")]
+
+    def _rules(self, table: str) -> List[str]:
+        return _lines(self.host.execute("iptables", "-t", table, "-S"))
+
+    def state(self) -> Dict[str, List[str]]:
+        """All that the agent keeps in the kernel, so that equal states are equally good."""
+        routes = [route for route in self.routes() if OUR_ROUTE.search(route)]
+        state = {"routes": sorted(routes), "firewall": self.firewall()}
+        if "flannel.1" in self.host.ip("-br link"):
+            state["device"] = [_lines(self.host.ip("-d -o link show flannel.1"))[0].split(": ", 1)[1]]
+            state["addresses"] = _lines(self.host.ip("-4 -br addr show flannel.1"))
+            state["neighbours"] = sorted(self.neighbours())
+            state["fdb"] = sorted(self.fdb())
+        return state
+
+    @property
+    def vtep_mac(self) -> str:
+        return self.host.execute("cat", "/sys/class/net/flannel.1/address").strip()
+
+    def describe(self) -> str:
+        return f"$ log of flanneld\n{self.agent.log}\n{self.host.describe()}"
+
+
+def _lines(output: str) -> List[str]:
+    return [" ".join(line.split()) for line in output.splitlines()]
+
+
+class Cluster:
+    """etcd on a switch, and the nodes that joined. A context manager; at its end nothing is left.
+
+    live: the clusters that exist now, for the report of a test that failed.
+    wrecks: what those looked like that an error ended, by host.
+    """
+
+    live: ClassVar[List[Cluster]] = []
+    wrecks: ClassVar[List[Tuple[str, str]]] = []
+
+    def __init__(self) -> None:
+        self.nodes: List[Node] = []
+        self.backend = ""
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Cluster:
+        with ExitStack() as stack:
+            self.switch = Switch()
+            stack.callback(self.switch.delete)
+            stack.callback(shutil.rmtree, FILES / "etcd")
+            self.etcd = stack.enter_context(self._etcd_on_switch())
+            self._cleanup = stack.pop_all()
+        self.live.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.live.remove(self)
+        if error is not None:
+            self.wrecks.extend(self.describe())
+        self._cleanup.close()
+
+    def describe(self) -> List[Tuple[str, str]]:
+        """Host name, and all that may explain what happened there."""
+        return [(node.host.name, node.describe()) for node in self.nodes]
+
+    def _etcd_on_switch(self) -> EtcdServer:
+        # setpriv: etcd dies with the test process, however that ends.
+        prefix = (*self.switch.prefix, "setpriv", "--pdeathsig", "KILL", "--")
+        return EtcdServer(FILES / "etcd", prefix=prefix, address=str(SWITCH_ADDRESS), port=2379)
+
+    def put(self, key: str, value: str) -> None:
+        """key: below the prefix, such as "config" or "subnets/10.5.1.0-24"."""
+        self.etcd.put(f"{PREFIX}/{key}", value)
+
+    def put_with_lease(self, key: str, value: str) -> None:
+        """The same, under an etcd lease of a day, as an agent does it."""
+        granted = self.etcd.ctl("lease", "grant", "86400").split()[1]
+        self.etcd.ctl("put", f"--lease={granted}", f"{PREFIX}/{key}", value)
+
+    def configure(self, backend: str, **options: object) -> None:
+        """Write a network config: 10.5.0.0/16 in /24 subnets. options: further keys of `Backend`."""
+        self.backend = backend
+        config = {"Network": "10.5.0.0/16", "SubnetLen": 24, "Backend": {"Type": backend, **options}}
+        self.put("config", json.dumps(config))
+
+    def revision(self) -> int:
+        """Of the store, now."""
+        return int(json.loads(self.etcd.ctl("get", "config", "--write-out=json"))["header"]["revision"])
+
+    def time_to_live(self, key: str) -> int:
+        """Seconds left to the lease of a key."""
+        (item,) = json.loads(self.etcd.ctl("get", key, "--write-out=json"))["kvs"]
+        lease = f"{item['lease']:x}"
+        return int(json.loads(self.etcd.ctl("lease", "timetolive", lease, "--write-out=json"))["ttl"])
+
+    def leases(self) -> Dict[str, str]:
+        """What is stored under subnets/: full key to value."""
+        lines = self.etcd.ctl("get", "--prefix", f"{PREFIX}/subnets/").splitlines()
+        return dict(zip(lines[::2], lines[1::2]))
+
+    def add_node(self, number: int, *flags: str, iface: str = "eth0") -> Node:
+        """A new host, with an agent that is not started yet."""
+        host = Host(self.switch, number)
+        self._cleanup.callback(host.delete)
+        agent = Agent(host, f"--etcd-endpoints={self.etcd.endpoint}", f"--iface={iface}", *flags)
+        self._cleanup.callback(agent.close)
+        node = Node(host, agent)
+        self.nodes.append(node)
+        return node
+
+    def join(self, *numbers: int, flags: Tuple[str, ...] = ()) -> Tuple[Node, ...]:
+        """New hosts, with agents that are ready."""
+        nodes = tuple(self.add_node(number, *flags) for number in numbers)
+        for node in nodes:
+            node.agent.start()
+        for node in nodes:
+            node.agent.wait_ready()
+        return nodes

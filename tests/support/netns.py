@@ -1,0 +1,227 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cluster on one machine: network namespaces as hosts, on one switch, with containers behind a bridge.
+
+Nothing here needs root: `enter_private_namespaces` moves the test process into namespaces of its own, where it may
+do everything, and which vanish with it.
+
+    198.51.100.1 (outside)
+         switch 192.0.2.254/24 -- etcd
+          |                |
+        h1 eth0 192.0.2.1  h2 eth0 192.0.2.2
+        docker0            docker0
+          c1                 c2
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface, ip_network
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+UNDERLAY = ip_network("192.0.2.0/24")
+SWITCH_ADDRESS = IPv4Address("192.0.2.254")
+OUTSIDE_ADDRESS = IPv4Address("198.51.100.1")
+FILES = Path("/run/bed")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+
+
+def enter_private_namespaces() -> None:
+    """Give this process its own network, its own /run and, unless it is root, its own user namespace.
+
+    Raises OSError where the system forbids unprivileged user namespaces; run the tests as root there.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    flags = CLONE_NEWNS | CLONE_NEWNET | (CLONE_NEWUSER if uid else 0)
+    _check(_libc.unshare(flags), "unshare (single-threaded process and user namespaces needed, or root)")
+    if uid:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    execute("mount", "--make-rprivate", "/")
+    execute("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    execute("ip", "link", "set", "lo", "up")
+    Path("/run/netns").mkdir()
+    FILES.mkdir()
+
+
+def execute(*argv: str, check: bool = True) -> str:
+    """Run a command to its end and return its stdout. Raises AssertionError with its stderr when it fails."""
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Namespace:
+    """One network namespace, with lo up."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        execute("ip", "netns", "add", name)
+        self.ip("link set lo up")
+
+    @property
+    def prefix(self) -> Tuple[str, ...]:
+        """What to put before a command line to run it here."""
+        return ("ip", "netns", "exec", self.name)
+
+    def execute(self, *argv: str, check: bool = True) -> str:
+        return execute(*self.prefix, *argv, check=check)
+
+    def ip(self, arguments: str) -> str:
+        return execute("ip", "-n", self.name, *arguments.split())
+
+    def sysctl(self, name: str, value: int) -> None:
+        self.execute("sysctl", "-qw", f"{name}={value}")
+
+    def open_socket(self, kind: socket.SocketKind) -> socket.socket:
+        """An IPv4 socket that lives here: a socket stays in the namespace of the thread that made it."""
+        made: List[socket.socket] = []
+
+        def make() -> None:
+            with Path("/run/netns", self.name).open("rb") as target:
+                _check(_libc.setns(target.fileno(), CLONE_NEWNET), f"setns {self.name}")
+            made.append(socket.socket(socket.AF_INET, kind))
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        return made[0]
+
+    def delete(self) -> None:
+        execute("ip", "netns", "del", self.name)
+
+
+class Switch(Namespace):
+    """The network between the hosts. It has no firewall, and no route to any container."""
+
+    def __init__(self) -> None:
+        super().__init__("switch")
+        self.ip("link add br0 type bridge mcast_snooping 0")
+        self.ip(f"addr add {SWITCH_ADDRESS}/{UNDERLAY.prefixlen} dev br0")
+        self.ip(f"addr add {OUTSIDE_ADDRESS}/32 dev lo")
+        self.ip("link set br0 up")
+
+    def plug_in(self, host: Namespace) -> None:
+        self.ip(f"link add {host.name} type veth peer name eth0 netns {host.name}")
+        self.ip(f"link set {host.name} master br0 up")
+
+
+class Container(Namespace):
+    """A container as Docker attaches it: eth0 on the host's bridge, default route through the bridge."""
+
+    def __init__(self, host: Host, address: IPv4Interface, mtu: int) -> None:
+        super().__init__(f"{host.name}-{address.ip}")
+        self.address = address.ip
+        port = f"veth{int(address.ip) & 0xFF}"
+        host.ip(f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {self.name}")
+        host.ip(f"link set {port} master docker0 up")
+        self.ip(f"addr add {address} dev eth0")
+        self.ip("link set eth0 up")
+        self.ip(f"route add default via {host.bridge_address.ip}")
+
+
+class Host(Namespace):
+    """A host with its own network, /run and /var/lib.
+
+    run_dir, lib_dir: where the test process sees them.
+    """
+
+    def __init__(self, switch: Switch, number: int) -> None:
+        super().__init__(f"h{number}")
+        self.address = UNDERLAY[number]
+        self.run_dir = FILES / self.name / "run"
+        self.lib_dir = FILES / self.name / "lib"
+        self.run_dir.mkdir(parents=True)
+        self.lib_dir.mkdir()
+        self.containers: List[Container] = []
+        switch.plug_in(self)
+        self.ip(f"addr add {self.address}/{UNDERLAY.prefixlen} dev eth0")
+        self.ip("link set eth0 up")
+        self.add_default_route()
+        self.sysctl("net.ipv4.ip_forward", 1)
+
+    def add_default_route(self) -> None:
+        """The kernel drops it with the link; on a real host the network manager puts it back."""
+        self.ip(f"route replace default via {SWITCH_ADDRESS}")
+
+    @property
+    def prefix(self) -> Tuple[str, ...]:
+        # setpriv: a daemon started here dies with the test process, however that ends.
+        mounts = f"mount --bind {self.lib_dir} /var/lib && mount --bind {self.run_dir} /run"
+        script = f'{mounts} && exec setpriv --pdeathsig KILL -- "$@"'
+        return (*super().prefix, "sh", "-c", script, "sh")
+
+    @property
+    def subnet_file(self) -> Path:
+        return self.run_dir / "flannel" / "subnet.env"
+
+    @property
+    def subnet_env(self) -> Dict[str, str]:
+        return dict(line.split("=", 1) for line in self.subnet_file.read_text().splitlines())
+
+    @property
+    def bridge_address(self) -> IPv4Interface:
+        interface = ip_interface(self.subnet_env["FLANNEL_SUBNET"])
+        assert isinstance(interface, IPv4Interface)
+        return interface
+
+    @property
+    def subnet(self) -> IPv4Network:
+        return self.bridge_address.network
+
+    def add_container(self, mtu: Optional[int] = None) -> Container:
+        """What Docker does with subnet.env: docker0 with --bip and --mtu, and a container on it.
+
+        mtu: of the container's eth0, when it is not to be FLANNEL_MTU.
+        """
+        overlay_mtu = int(self.subnet_env["FLANNEL_MTU"])
+        if not self.containers:
+            self.ip(f"link add docker0 mtu {overlay_mtu} type bridge")
+            self.ip(f"addr add {self.bridge_address} dev docker0")
+            self.ip("link set docker0 up")
+        address = IPv4Interface((self.bridge_address.ip + 1 + len(self.containers), self.subnet.prefixlen))
+        container = Container(self, address, mtu or overlay_mtu)
+        self.containers.append(container)
+        return container
+
+    def describe(self) -> str:
+        """All the kernel state a failed test may be explained by."""
+        commands: Sequence[Tuple[str, ...]] = (
+            ("ip", "-d", "link"),
+            ("ip", "addr"),
+            ("bridge", "fdb"),
+            ("ip", "neigh"),
+            ("ip", "route"),
+            ("iptables-save",),
+        )
+        return "\n".join(
+            f"$ {' '.join(command)}\n{self.execute(*command, check=False)}" for command in commands
+        )
+
+    def delete(self) -> None:
+        for container in self.containers:
+            container.delete()
+        super().delete()
+        shutil.rmtree(FILES / self.name)

@@ -1,0 +1,248 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Traffic between namespaces, as containers make it, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Iterator, List, Optional, Protocol, Set, Tuple, Type
+
+from tests.support.waiting import PATIENCE, wait_until
+
+ECHO_PORT = 7
+IP_MTU_DISCOVER = 10  # include/uapi/linux/in.h
+IP_PMTUDISC_PROBE = 3  # set DF, and do not believe path MTU discovery
+SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
+HEADERS = 20 + 8  # IPv4 and UDP, bytes
+REPLY_TIMEOUT = 2.0  # seconds
+
+
+class Endpoint(Protocol):
+    """Where traffic starts or ends: a container, or the switch for the outside world."""
+
+    name: str
+
+    def open_socket(self, kind: socket.SocketKind) -> socket.socket: ...
+
+
+class ContainerEndpoint(Endpoint, Protocol):
+    address: IPv4Address
+
+
+class EchoServer:
+    """A UDP echo service in a namespace, which remembers who it talked to."""
+
+    def __init__(self, where: Endpoint, address: IPv4Address) -> None:
+        self.clients: Set[str] = set()
+        self._socket = where.open_socket(socket.SOCK_DGRAM)
+        _widen(self._socket)
+        self._socket.bind((str(address), ECHO_PORT))
+        self._socket.settimeout(0.1)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                payload, client = self._socket.recvfrom(65535)
+                self.clients.add(client[0])
+                self._socket.sendto(payload, client)
+            except OSError:  # nothing came, or the way back is missing: the client counts the loss
+                continue
+
+    def __enter__(self) -> EchoServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._socket.close()
+
+
+class Pinger:
+    """200 packets a second from one container to another and back, from `with` to its end.
+
+    Loss in either direction counts: a packet is lost when its echo has not come 2 s after the last one was sent.
+    """
+
+    INTERVAL = 0.005
+
+    def __init__(self, source: ContainerEndpoint, target: ContainerEndpoint) -> None:
+        self.source, self.target = source, target
+        self.sent = 0
+        self._missing: Set[int] = set()
+        self._echo = EchoServer(target, target.address)
+        self._socket = source.open_socket(socket.SOCK_DGRAM)
+        _widen(self._socket)
+        self._socket.connect((str(target.address), ECHO_PORT))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                self._missing.add(self.sent)
+                self._socket.send(struct.pack("!Q", self.sent))
+            except OSError:  # an ICMP error for an earlier packet: it stays missing
+                pass
+            self.sent += 1
+            due = max(due + self.INTERVAL, time.monotonic() - 1)
+            self._collect(due)
+        self._collect(time.monotonic() + REPLY_TIMEOUT)
+
+    def _collect(self, until: float) -> None:
+        """Take in echoes until a point in time, or until none is outstanding once the sender has stopped."""
+        while self._missing or not self._stopping.is_set():
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                return
+            try:
+                self._missing.discard(struct.unpack("!Q", self._socket.recv(64))[0])
+            except OSError:
+                continue
+
+    def __enter__(self) -> Pinger:
+        self._echo.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._echo.__exit__()
+        self._socket.close()
+
+    def wait_sent(self, count: int) -> None:
+        """Let so many more packets go out."""
+        goal = self.sent + count
+        wait_until(
+            lambda: self.sent >= goal, f"{count} more packets sent", timeout=30 + 2 * count * self.INTERVAL
+        )
+
+    def wait_seconds(self, seconds: float) -> None:
+        """Let traffic run for about so long."""
+        self.wait_sent(int(seconds / self.INTERVAL))
+
+    def assert_nothing_lost(self) -> None:
+        """After the `with`: every packet came back, from the container's own address."""
+        lost = sorted(self._missing)
+        where = f"{self.source.name} -> {self.target.name}"
+        assert not lost, f"{where}: {len(lost)} of {self.sent} packets lost: {_ranges(lost)}"
+        assert self._echo.clients == {str(self.source.address)}, (
+            f"{where}: source rewritten: {self._echo.clients}"
+        )
+
+
+def _widen(receiver: socket.socket) -> None:
+    """Room for some seconds of packets: a busy machine must not look like a lossy network."""
+    try:
+        receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)
+    except (
+        PermissionError
+    ):  # asks for CAP_NET_ADMIN on the machine itself: without root, what rmem_max allows
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+
+
+def _ranges(numbers: List[int]) -> str:
+    """[1, 2, 3, 7] -> "1-3 7"."""
+    ranges: List[Tuple[int, int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return " ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ranges)
+
+
+def _echoes(source: Endpoint, address: IPv4Address, size: int = 64) -> bool:
+    """Send one DF datagram of `size` bytes including its headers; does its echo come?"""
+    with source.open_socket(socket.SOCK_DGRAM) as client:
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        client.settimeout(0.5)
+        try:
+            client.sendto(b"." * (size - HEADERS), (str(address), ECHO_PORT))
+            client.recv(65535)
+            return True
+        except OSError:
+            return False
+
+
+def assert_ping(source: ContainerEndpoint, target: ContainerEndpoint, timeout: float = PATIENCE) -> None:
+    """Wait until a packet goes from container to container and back, under the source's own address."""
+    with EchoServer(target, target.address) as echo:
+        wait_until(lambda: _echoes(source, target.address), f"{source.name} reaches {target.name}", timeout)
+        assert echo.clients == {str(source.address)}
+
+
+def assert_no_ping(source: ContainerEndpoint, target: ContainerEndpoint) -> None:
+    """Three packets, and no answer."""
+    with EchoServer(target, target.address):
+        assert not any(_echoes(source, target.address) for _ in range(3)), (
+            f"{source.name} reaches {target.name}"
+        )
+
+
+def datagram_fits(source: ContainerEndpoint, target: ContainerEndpoint, size: int) -> bool:
+    """Does an IPv4 packet of `size` bytes that must not be fragmented get through, and its echo back?"""
+    with EchoServer(target, target.address):
+        return _echoes(source, target.address, size)
+
+
+def source_seen(client: Endpoint, server: Endpoint, address: IPv4Address) -> str:
+    """Connect from `client` to `address` at `server` over TCP; the client address that the server saw."""
+    with _connection(client, server, address) as (_, accepted):
+        return str(accepted.getpeername()[0])
+
+
+def assert_transfer(source: ContainerEndpoint, target: ContainerEndpoint, size: int) -> None:
+    """Send `size` random bytes over TCP and compare the checksums at both ends."""
+    payload = os.urandom(size)
+    with _connection(source, target, target.address) as (client, accepted):
+
+        def send() -> None:
+            client.sendall(payload)
+            client.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        received = hashlib.sha256()
+        while chunk := accepted.recv(1 << 20):
+            received.update(chunk)
+        sender.join()
+    assert received.digest() == hashlib.sha256(payload).digest(), (
+        f"{source.name} -> {target.name}: {size} bytes"
+    )
+
+
+@contextmanager
+def _connection(
+    client: Endpoint, server: Endpoint, address: IPv4Address
+) -> Iterator[Tuple[socket.socket, socket.socket]]:
+    """Both ends of one TCP connection."""
+    with server.open_socket(socket.SOCK_STREAM) as listener, client.open_socket(socket.SOCK_STREAM) as opener:
+        listener.bind((str(address), 0))
+        listener.listen()
+        for end in (listener, opener):
+            end.settimeout(15)
+        opener.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(15)
+            yield opener, accepted

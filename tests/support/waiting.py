@@ -1,0 +1,23 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for something to become true, without guessing how long it takes."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, TypeVar
+
+PATIENCE = 15.0  # seconds; generous, so that a loaded machine fails no test
+Value = TypeVar("Value")
+
+
+def wait_until(condition: Callable[[], Value], what: str, timeout: float = PATIENCE) -> Value:
+    """Poll until `condition` returns something true, and return that. Raises AssertionError naming `what`."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what} (last: {value!r})"
+        time.sleep(0.05)
