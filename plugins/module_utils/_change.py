@@ -155,8 +155,10 @@ def _name_cut(cut: Disruption) -> str:
 
 
 def _name_lease(lease: Lease) -> str:
-    addresses = (lease.attributes.public_ip, lease.attributes.public_ipv6)
-    return f"{lease.key} ({', '.join(str(address) for address in addresses if address)})"
+    addresses = [
+        str(ip) for ip in (lease.attributes.public_ip, lease.attributes.public_ipv6) if ip is not None
+    ]
+    return f"{lease.key} ({', '.join(addresses) or 'no public IP'})"
 
 
 def apply_wanted(

@@ -386,25 +386,31 @@ def _make_backend(backend_type: str, members: Members) -> BackendConfig:
             f"unknown backend type: {backend_type[:80]}", f"set Backend.Type to one of {', '.join(BACKENDS)}"
         )
     keys = BACKENDS[backend_type]
-    given = _read_values(
-        "Backend.", members, {name: partial(_read_option, key) for name, key in keys.items()}
-    )
-    return BackendConfig(backend_type, {name: given.get(name, key.default) for name, key in keys.items()})
+    readers = {name: partial(_read_option, key) for name, key in keys.items()}
+    given = _read_values("Backend.", members, readers)
+    # Defaults are checked too: some backends cannot do without a key.
+    options = {
+        name: _check_option(key, f"Backend.{name}", given.get(name, key.default))
+        for name, key in keys.items()
+    }
+    return BackendConfig(backend_type, options)
 
 
 def _read_option(key: BackendKey, path: str, value: Value) -> OptionValue:
     if key.secret and name_kind(value) != "a string":
         raise _fault(f"{path} must be a string, not {name_kind(value)}", "write it in double quotes")
     option: OptionValue = _KIND_READERS[key.kind](path, value)
-    if isinstance(option, int) and not isinstance(option, bool):
-        if not key.minimum <= option <= key.maximum:
-            raise _fault(
-                f"{path} is {option}, outside {key.minimum} to {key.maximum}: {key.reason}",
-                f"write a number from {key.minimum} to {key.maximum}, or leave {path} out",
-            )
-        # 0 is "not set" for what comes from the host, as it is for SubnetLen.
-        return key.default if option == 0 and key.default is None else option
-    fault = key.find_fault(option) if isinstance(option, str) and key.find_fault else None
+    # 0 is "not set" for what comes from the host, as it is for SubnetLen.
+    return key.default if option == 0 and key.default is None else option
+
+
+def _check_option(key: BackendKey, path: str, option: OptionValue) -> OptionValue:
+    if key.kind == "int" and isinstance(option, int) and not key.minimum <= option <= key.maximum:
+        raise _fault(
+            f"{path} is {option}, outside {key.minimum} to {key.maximum}: {key.reason}",
+            f"write a number from {key.minimum} to {key.maximum}, or leave {path} out",
+        )
+    fault = key.find_fault(option) if key.find_fault is not None and isinstance(option, str) else None
     if fault is not None:
         raise _fault(f"{path}: {fault[0]}", fault[1])
     return option

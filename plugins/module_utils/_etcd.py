@@ -10,10 +10,12 @@ etcd is away. docs/decisions/0002-etcd3-guards.md names each of its faults, our 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, List, Optional, TypeVar
 
@@ -91,8 +93,11 @@ def load_library() -> Library:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     try:
-        import grpc
-        from etcd3 import etcdrpc
+        # The library's generated code is old: newer protobufs warn about every line of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import grpc
+            from etcd3 import etcdrpc
     except ImportError as error:
         raise StoreLibraryMissing(
             "Python library etcd3",
@@ -254,10 +259,8 @@ class EtcdStore:
 
     def revoke(self, lease_id: int) -> None:
         request = self._library.rpc.LeaseRevokeRequest(ID=lease_id)
-        try:
+        with contextlib.suppress(StoreLeaseLost):
             self._call(_lease_name(lease_id), lambda c: c.lease.LeaseRevoke(request, timeout=self._timeout))
-        except StoreLeaseLost:
-            pass
 
     # watch
 
@@ -329,9 +332,13 @@ class EtcdStore:
             connection.channel.close()
 
     def _call(self, subject: str, send: Callable[[_Connection], Answer]) -> Answer:
-        """What etcd answers to `send`, tried at most once per endpoint, beginning with the connected one."""
+        """What etcd answers to `send`, tried at most once per endpoint, beginning with the connected one.
+
+        A connection that was kept from an earlier call may have been closed by etcd in the meantime: its failure says
+        nothing about any endpoint and does not count.
+        """
         faults: List[StoreError] = []
-        for _attempt in self._endpoints:
+        while len(faults) < len(self._endpoints):
             connection = self._connect()
             try:
                 answer = send(connection)
@@ -340,7 +347,8 @@ class EtcdStore:
                 if refusal is not None:
                     connection.answered = True
                     raise refusal from None
-                faults.append(self._explain_silence(error, connection))
+                if not connection.answered or self._is_timeout(error):
+                    faults.append(self._explain_silence(error, connection))
                 self._drop()
             except StoreTimeout as fault:
                 faults.append(fault)
@@ -408,12 +416,15 @@ class EtcdStore:
             )
         return None
 
+    def _is_timeout(self, error: Any) -> bool:
+        return bool(error.code() == self._library.grpc.StatusCode.DEADLINE_EXCEEDED)
+
     def _explain_silence(self, error: Any, connection: _Connection) -> StoreError:
         """Why the connection failed."""
         if self._closed:
             return self._explain_closed()
         subject = f"etcd at {connection.endpoint}"
-        if error.code() == self._library.grpc.StatusCode.DEADLINE_EXCEEDED:
+        if self._is_timeout(error):
             return self._explain_timeout(connection)
         if not connection.answered:
             fault = find_connection_fault(

@@ -35,9 +35,11 @@ HIDDEN = "(hidden)"
 HIDDEN_NEW = "(hidden, new)"
 
 _SECRET_KEYS = frozenset(fold(name) for keys in BACKENDS.values() for name, key in keys.items() if key.secret)
-# The value of a secret key in a text that is no JSON; it may lack its quotes, or its end.
+# A secret in a text that is no JSON: quotes may be missing, or the end.
 _SECRET_IN_TEXT = re.compile(
-    r'("(?:' + "|".join(sorted(_SECRET_KEYS)) + r')"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]]+)', re.IGNORECASE
+    rf"""(["']?(?:{"|".join(sorted(_SECRET_KEYS))})["']?\s*[:=]\s*)(?!""|'')"""
+    r"""("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}]+)""",
+    re.IGNORECASE,
 )
 
 

@@ -91,8 +91,8 @@ class StoreOptions:
         the one that worked last.
     ca_cert: path of the CA certificate(s) that etcd's certificate is checked against; "": the system's.
     client_cert, client_key: paths of the certificate and key shown to etcd; both or none.
-    timeout: seconds one endpoint may take for one call, the time to connect included. A call therefore ends
-        after at most timeout x number of endpoints.
+    timeout: seconds one endpoint may take for one call, the time to connect included. Every endpoint is tried
+        once, and one more when a connection kept from an earlier call is lost: that bounds every call.
     """
 
     endpoints: Tuple[str, ...]

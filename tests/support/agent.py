@@ -48,6 +48,11 @@ class Agent:
         """Warnings and errors in the log."""
         return [line for line in self.log.splitlines() if re.match(r"[WEF]\d{4} ", line)]
 
+    def wait_complaint(self, number: int) -> str:
+        """Wait for the first, second... warning or error, and return it."""
+        what = f"complaint {number} of flanneld on {self.host.name}"
+        return wait_until(lambda: self.complaints()[number - 1 : number], what)[0]
+
     @property
     def pid(self) -> int:
         assert self._process is not None, "the agent was never started"

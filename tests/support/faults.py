@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -76,3 +76,6 @@ def _discard_input(listener: socket.socket) -> None:
     keep_alive = ctypes.create_string_buffer(program)
     descriptor = struct.pack("HP", 1, ctypes.addressof(keep_alive))  # struct sock_fprog
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, descriptor)
+    with suppress(BlockingIOError):
+        while True:  # what is queued already would still be heard
+            listener.recv(1 << 20, socket.MSG_DONTWAIT)

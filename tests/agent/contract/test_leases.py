@@ -18,9 +18,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     OutOfSubnets,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Subnets, format_value
-from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions, open_store
+from ansible_collections.weft.flannel.plugins.module_utils._store import Listing, StoreOptions, open_store
 from flanneld.leasing import Claim, ConfigSeen, LeaseChanges, LeaseGone, LeaseKept, LeaseListing, WatchBroken
 from flanneld.leasing.etcd import EtcdSubnetManager
+from flanneld.leasing.own import OwnLease
 
 from tests.support.leases import config, vxlan_attributes
 
@@ -117,6 +118,13 @@ def test_a_changed_network_gives_a_subnet_in_the_new_one_and_removes_the_old_lea
     assert store.get(manager.layout.subnet_key(old.subnets)) is None
 
 
+def test_an_incompatible_reservation_is_left_to_the_operator(manager, store):
+    key = manager.layout.subnet_key(Subnets(ip_network("10.6.9.0/24")))
+    store.create(key, b'{"PublicIP":"192.0.2.1"}')
+    assert config().ipv4.contains(manager.acquire(claim(), config()).subnets.v4)
+    assert store.get(key) is not None
+
+
 def test_a_reservation_stays_without_an_etcd_lease(manager, store):
     key = manager.layout.subnet_key(Subnets(ip_network("10.5.9.0/24")))
     store.create(key, b'{"PublicIP":"192.0.2.1"}')
@@ -153,13 +161,24 @@ def test_a_key_with_an_unreadable_value_is_not_handed_out(manager, store):
     assert manager.acquire(claim(), config("10.5.0.0/28")).key == "10.5.0.12-30"
 
 
-def test_a_failed_race_leaves_no_etcd_lease_behind(manager, store, monkeypatch):
-    lease = manager.acquire(claim("192.0.2.2"), config())
-    revoked = []
-    real = manager.open_store()
-    monkeypatch.setattr(real, "revoke", revoked.append)
-    assert manager._create(real, replace(lease, attributes=claim().attributes)) is None
-    assert len(revoked) == 1
+def test_a_lost_race_leaves_no_etcd_lease_behind(manager, store, monkeypatch):
+    granted = []
+    grant = store.grant
+
+    def note_grant(ttl):
+        granted.append(grant(ttl))
+        return granted[-1]
+
+    monkeypatch.setattr(store, "grant", note_grant)
+    own = OwnLease(store, manager.layout, 60)
+    full = config("10.5.0.0/28", SubnetLen=30, SubnetMin="10.5.0.4", SubnetMax="10.5.0.4")
+    rival = manager.acquire(claim("192.0.2.3"), full)
+    # the rival took the only subnet after we had listed
+    monkeypatch.setattr(store, "list", lambda key: Listing((), 1, 1))
+    with pytest.raises(OutOfSubnets):
+        own.create_free(claim(), full)
+    assert [store.time_to_live(lease_id) for lease_id in granted] == [-1]
+    assert rival.key == "10.5.0.4-30"
 
 
 # --- hold

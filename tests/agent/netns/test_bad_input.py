@@ -16,24 +16,21 @@ pytestmark = pytest.mark.usefixtures("bundle")
 def test_an_unusable_network_config_is_told_once_and_waited_for(cluster: Cluster) -> None:
     node = cluster.add_node(1)
     node.agent.start()
-    node.agent.wait_log(f"{PREFIX}/config")  # no config at all
+    assert f"{PREFIX}/config: the key does not exist" in node.agent.wait_complaint(1)
     causes = {
-        "{not json": "config",
+        "{not json": "not a JSON object",
         '{"Network":"10.5.0.0/16","Backend":{"Type":"carrier-pigeon"}}': "carrier-pigeon",
         '{"Network":"10.5.0.0/29","Backend":{"Type":"vxlan"}}': "network is too small",
         '{"Network":"10.5.0.0/16","SubnetLen":31,"Backend":{"Type":"vxlan"}}': "SubnetLen must be less than /31",
     }
-    told = len(node.agent.complaints())
-    for config, cause in causes.items():
+    for number, (config, cause) in enumerate(causes.items(), start=2):
         cluster.put("config", config)
-        node.agent.wait_log(cause)
-        told += 1
-        assert len(node.agent.complaints()) == told
+        assert cause in node.agent.wait_complaint(number)
     assert not node.host.subnet_file.exists()
     assert node.agent.notified().count("READY=1") == 0
     cluster.configure("vxlan")
     node.agent.wait_ready()
-    assert len(node.agent.complaints()) == told
+    assert len(node.agent.complaints()) == 1 + len(causes), "each cause is told once"
 
 
 @pytest.mark.parametrize(
@@ -52,14 +49,17 @@ def test_a_config_that_changes_under_a_running_agent_changes_nothing_but_is_told
     cluster.configure("vxlan")
     one, two = cluster.join(1, 2, flags=("--kernel-resync=1",))
     assert_ping(one.container, two.container)
-    before, complaints = one.state(), len(one.agent.complaints())
+    before = one.state()
+    assert one.agent.complaints() == []
     with Pinger(one.container, two.container) as traffic:
         cluster.put("config", config)
-        assert "config" in one.agent.wait_log("keeps the one")
+        complaint = one.agent.wait_complaint(1)
+        assert f"{PREFIX}/config" in complaint
+        assert "keeps the" in complaint
         traffic.wait_seconds(3)  # a full pass or two
     traffic.assert_nothing_lost()
     assert one.state() == before
-    assert len(one.agent.complaints()) == complaints + 1
+    assert len(one.agent.complaints()) == 1
 
 
 def test_a_config_that_is_deleted_under_a_running_agent(cluster: Cluster) -> None:
@@ -90,7 +90,7 @@ def test_an_etcd_that_is_not_there_yet_is_waited_for(cluster: Cluster) -> None:
     cluster.etcd.stop()
     node = cluster.add_node(1)
     node.agent.start()
-    assert cluster.etcd.endpoint in node.agent.wait_log("etcd")
+    assert cluster.etcd.endpoint in node.agent.wait_complaint(1)
     assert node.agent.running
     cluster.etcd.start()
     node.agent.wait_ready(60)

@@ -320,7 +320,7 @@ def test_a_gateway_off_the_link_is_refused_with_a_next_step() -> None:
 def test_a_route_over_a_device_that_is_down_says_so() -> None:
     sh("ip link set eth0 down")
     text = refusal(RouteTable(SCOPE), Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0"))
-    assert "down" in text
+    assert "the device must be up" in text
 
 
 def test_which_routes_are_ours() -> None:

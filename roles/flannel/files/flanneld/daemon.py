@@ -229,19 +229,21 @@ class Daemon:
         self._follow(self._peers.see_changes(changes))
 
     def _follow(self, outcome: Outcome) -> None:
+        for key in outcome.dropped:
+            log.info("Subnet removed: %s", key)
+        for lease in outcome.accepted:
+            address = lease.attributes.public_ip or lease.attributes.public_ipv6
+            log.info("Subnet added: %s via %s", lease.key, address)
+        self._carry_out(outcome)
+
+    def _carry_out(self, outcome: Outcome) -> None:
         if outcome.own_missing:
             self._missing.set()
         if outcome.complete:
             self._reconciler.allow_removal()
         for key in outcome.dropped:
-            log.info("Subnet removed: %s", key)
             self._reconciler.forget(key)
         for lease in outcome.accepted:
-            log.info(
-                "Subnet added: %s via %s",
-                lease.key,
-                lease.attributes.public_ip or lease.attributes.public_ipv6,
-            )
             self._reconciler.want(lease.key, self._backend.desired_for(self._node, lease, self._underlay))
 
     def _on_watch_broken(self, message: WatchBroken) -> None:
@@ -267,8 +269,9 @@ class Daemon:
         try:
             config = self._read_config(message.text)
         except FlannelError as error:
-            log.error("network config %s cannot be used: %s", key, error)
-            log.error("this agent keeps the network config it has, but could not start again")
+            log.error(
+                "network config %s: %s; %s: this agent keeps the old one", key, error.cause, error.next_step
+            )
             return
         if config != self._node.config:
             log.warning(
@@ -318,7 +321,8 @@ class Daemon:
             log.info("External interface has changed: %s", underlay)
         self._ours = desired_node(self._options, self._node, self._backend, underlay)
         self._reconciler.want(OURSELVES, self._ours)
-        self._follow(self._peers.rebase(self._rules()))
+        # peers that are handed out again are no news
+        self._carry_out(self._peers.rebase(self._rules()))
 
     # --- this node
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Our iptables chains, each with its jump (spec 6.1, 6.2).
 
-A check is one `iptables-save`, a repair one `iptables-restore`, for each family: atomic for each iptables table, so that
-rules are never missing for a moment, and without a process per rule. Rules are compared, in order, as the text
+A check is one `iptables-save`, a repair one `iptables-restore`, for each family: atomic for each iptables table, so
+that rules are never missing for a moment, and without a process per rule. Rules are compared, in order, as the text
 iptables-save prints.
 """
 
@@ -26,8 +26,9 @@ from .scope import Scope
 
 _SECONDS = 15.0
 _LOCK_SECONDS = "5"
-_FAMILY_OF_CHAINS = "FLANNEL-"  # jumps of other instances, and ours, may share the head of a parent chain
+_CHAIN_PREFIX = "FLANNEL-"  # jumps of other instances, and ours, may share the head of a parent chain
 _FULLY_RANDOM_SINCE = (1, 6, 2)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class Programs(NamedTuple):
@@ -74,14 +75,17 @@ class Chain:
 
 @dataclass
 class SavedTable:
-    """One table as iptables-save printed it. chains: rules of each chain, in order, in canonical text."""
+    """One table as iptables-save printed it. chains: rules of each chain, in order."""
 
     chains: Dict[str, List[str]] = field(default_factory=dict)
 
     def references(self, name: str) -> List[Tuple[str, str]]:
         """All (chain, rule) that jump to this chain."""
         return [
-            (chain, rule) for chain, rules in self.chains.items() for rule in rules if _target(rule) == name
+            (chain, rule)
+            for chain, rules in self.chains.items()
+            for rule in rules
+            if name in rule and _target(rule) == name
         ]
 
     def well_placed_jump(self, parent: str, name: str) -> str:
@@ -92,7 +96,7 @@ class SavedTable:
         for rule in self.chains[parent]:
             if rule == jumps[0]:
                 return rule
-            if not _target(rule).startswith(_FAMILY_OF_CHAINS):
+            if not _target(rule).startswith(_CHAIN_PREFIX):
                 break
         return ""
 
@@ -144,8 +148,14 @@ class IptablesTable:
 
 
 def has_random_fully(family: Family, programs: Mapping[Family, Programs] = PROGRAMS) -> bool:
-    """True if this iptables knows MASQUERADE --random-fully (1.6.2 and later). Raises KernelError without it."""
-    text = _run((programs[family].iptables, "--version"))
+    """True if this iptables knows MASQUERADE --random-fully (1.6.2 and later).
+
+    True, too, if there is none to ask: that is reported by the table, which is where it can be tried again.
+    """
+    try:
+        text = _run((programs[family].iptables, "--version"))
+    except KernelError:
+        return True
     found = re.search(r"v(\d+)\.(\d+)\.(\d+)", text)
     return found is not None and tuple(int(part) for part in found.groups()) >= _FULLY_RANDOM_SINCE
 
@@ -171,13 +181,21 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
             current.chains.setdefault(line[1:].split()[0], [])
         elif line.startswith("-A "):
             _, name, rule = line.split(" ", 2)
-            current.chains.setdefault(name, []).append(canonical_rule(rule))
+            # Of thousands of other rules (kube-proxy) only the place matters.
+            text = canonical_rule(rule) if _CHAIN_PREFIX in line else rule
+            current.chains.setdefault(name, []).append(text)
     return tables
 
 
 def canonical_rule(rule: str) -> str:
-    """The rule with quotes exactly where an argument needs them: versions differ about it."""
-    return " ".join(f'"{word}"' if re.search(r"[^\w./:,=!-]", word) else word for word in shlex.split(rule))
+    """The rule with quotes exactly where a word needs them: versions differ about it."""
+    return " ".join(
+        word if re.fullmatch(r"[\w./:,=!-]+", word) else _quote(word) for word in shlex.split(rule)
+    )
+
+
+def _quote(word: str) -> str:
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _read_chain(family: Family, table: str, name: str, saved: SavedTable) -> Chain:
@@ -213,7 +231,7 @@ def _write_change(change: Change, saved: SavedTable) -> List[str]:
 
 
 def _target(rule: str) -> str:
-    found = re.search(r"(?:^| )-[jg] (\S+)", rule)
+    found = re.search(r"(?:^| )-[jg] (\S+)", _QUOTED.sub("", rule))  # a comment may say anything
     return found[1] if found is not None else ""
 
 

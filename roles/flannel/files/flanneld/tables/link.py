@@ -174,14 +174,17 @@ class LinkTable:
             step = "install the package python3-pyroute2"
             return {c.key: KernelError(f"link {c.key}", f"cannot be changed: {error}", step) for c in changes}
         errors: Dict[Key, KernelError] = {}
-        with IPRoute() as kernel:
-            for change in changes:
-                try:
-                    _apply_one(kernel, change)
-                except NetlinkError as error:
-                    errors[change.key] = _explain(change, error.code, str(error))
-                except OSError as error:
-                    errors[change.key] = _explain(change, error.errno or 0, str(error))
+        try:
+            with IPRoute() as kernel:
+                for change in changes:
+                    try:
+                        _apply_one(kernel, change)
+                    except NetlinkError as error:
+                        errors[change.key] = _explain(change, error.code, str(error))
+                    except OSError as error:
+                        errors[change.key] = _explain(change, error.errno or 0, str(error))
+        except OSError as error:
+            return {c.key: explain_os_error(describe_change(self.name, c), error) for c in changes}
         return errors
 
     def notice(self, message: object) -> Optional[Notice]:
@@ -344,16 +347,23 @@ def _explain(change: Change, code: int, text: str) -> KernelError:
 
 
 def _explain_conflict(subject: str, wanted: VxlanLink) -> KernelError:
-    rivals = [
-        link.name
-        for link in read_links().values()
-        if isinstance(link, VxlanLink) and link.name != wanted.name and link.vni == wanted.vni
-    ]
-    if not rivals:
+    try:
+        links = list(read_links().values())
+    except KernelError:
+        links = []  # the conflict is to be told, with or without a name
+    rivals = [link.name for link in links if isinstance(link, VxlanLink) and _share_vni(link, wanted)]
+    if not rivals or any(link.name == wanted.name for link in links):
         return explain_refusal(subject, errno.EEXIST, "a device of this name appeared meanwhile", RETRIED)
     return KernelError(
         subject,
-        f"device {', '.join(rivals)} uses VNI {wanted.vni} on the same UDP port",
+        f"device {rivals[0]} uses VNI {wanted.vni} on the same UDP port",
         f"remove it (ip link del {rivals[0]}) or choose another VNI or Port in the network config",
         errno.EEXIST,
     )
+
+
+def _share_vni(one: VxlanLink, other: VxlanLink) -> bool:
+    """IPv4 and IPv6 devices do not stand in each other's way. A device without local address is an IPv4 one."""
+    versions = {4 if link.local is None else link.local.version for link in (one, other)}
+    ports = {link.port for link in (one, other)} - {0}
+    return one.vni == other.vni and len(versions) == 1 and len(ports) < 2

@@ -13,17 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, List, Tuple, Union
 
-from .rtnetlink import (
-    NETLINK_ROUTE,
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_DELROUTE,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWROUTE,
-    Message,
-    parse_messages,
-)
+from .rtnetlink import NETLINK_ROUTE, Message, parse_messages
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +38,6 @@ class KernelMessages:
     """Notifications in the order of the kernel, for Reconciler.note()."""
 
     messages: Tuple[Message, ...]
-
-    def may_change_underlay(self) -> bool:
-        """True if a device, an address or a route is among them, so that the Underlay may read differently now."""
-        return any(message.type in _UNDERLAY_TYPES for message in self.messages)
-
-
-_UNDERLAY_TYPES = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 pyroute2 needs 0.3-0.4 ms for each message it packs or parses. That is nothing for a device and much for the
 routes, neighbours and FDB entries of thousands of peers, or for a storm of notifications about containers. So those
 pass through here, and pyroute2 makes and changes devices (link.py). Sources: linux/netlink.h, linux/rtnetlink.h,
-linux/neighbour.h, linux/if_link.h, linux/if_addr.h; pyroute2 is the oracle in the tests.
+linux/neighbour.h, linux/if_link.h, linux/if_addr.h.
 """
 
 from __future__ import annotations

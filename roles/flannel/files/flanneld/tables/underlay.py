@@ -32,9 +32,9 @@ from .route import (
     RTA_OIF,
     RTA_PREFSRC,
     RTMSG,
-    TABLE_MAIN,
     TYPE_UNICAST,
     Route,
+    parse_route,
     read_routes,
 )
 from .rtnetlink import (
@@ -57,6 +57,7 @@ from .rtnetlink import (
 )
 
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # as `ip address` prints them
+# 0x01 says "secondary" of an IPv4 address.
 _IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ESRCH})
 
@@ -87,8 +88,8 @@ class Underlay:
     def concerned_by(self, message: Message) -> bool:
         """True if this notification may mean that the value would read differently now."""
         if message.type in (RTM_NEWROUTE, RTM_DELROUTE):
-            fields = RTMSG.unpack_from(message.body)
-            return bool(fields[4] == TABLE_MAIN and fields[5] != PROTOCOL_FLANNEL)
+            route = parse_route(message)
+            return route is not None and _may_count(route)
         if message.type in (RTM_NEWLINK, RTM_DELLINK):
             attributes = parse_attributes(message.body, IFINFOMSG.size)
             return text_from(attributes.get(IFLA_IFNAME, b"")) in self._devices
@@ -155,14 +156,7 @@ def lookup_route(address: Address) -> Optional[Tuple[int, Optional[Address]]]:
 
 def _find_onlink(routes: Sequence[Route]) -> Tuple[Tuple[Network, str], ...]:
     """Connected networks, and of the routes through gateways those that take something out of one of them."""
-    others = [
-        route
-        for route in routes
-        if route.protocol != PROTOCOL_FLANNEL
-        and route.type == TYPE_UNICAST
-        and route.destination.prefixlen
-        and not route.destination.is_link_local  # every device has fe80::/64
-    ]
+    others = [route for route in routes if _may_count(route)]
     connected = {
         route.destination: route.device for route in others if route.gateway is None and route.device
     }
@@ -171,6 +165,16 @@ def _find_onlink(routes: Sequence[Route]) -> Tuple[Tuple[Network, str], ...]:
         if route.destination not in found and any(overlaps(route.destination, net) for net in connected):
             found[route.destination] = ""
     return tuple(sorted(found.items(), key=lambda item: (-item[0].prefixlen, item[0].version, item[0])))
+
+
+def _may_count(route: Route) -> bool:
+    """False for default routes, for our own, and for fe80::/64, which comes with every device of every container."""
+    return (
+        route.protocol != PROTOCOL_FLANNEL
+        and route.type == TYPE_UNICAST
+        and route.destination.prefixlen > 0
+        and not route.destination.is_link_local
+    )
 
 
 def _read_addresses() -> List[Tuple[int, InterfaceAddress]]:
@@ -194,7 +198,7 @@ def _read_addresses() -> List[Tuple[int, InterfaceAddress]]:
             prefix_len=length,
             scope=_SCOPES.get(scope, str(scope)),
             deprecated=bool(flags & _IFA_F_DEPRECATED),
-            temporary=bool(flags & _IFA_F_TEMPORARY),
+            temporary=parsed.interface.version == 6 and bool(flags & _IFA_F_TEMPORARY),
             permanent=bool(flags & _IFA_F_PERMANENT),
         )
         found.append((index, address))

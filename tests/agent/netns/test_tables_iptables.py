@@ -1,0 +1,222 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The iptables table with the real programs, nft and legacy: what is written reads back equal and keeps its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
+    FAMILIES,
+    IPV4,
+    IPV6,
+    Family,
+    Network,
+)
+from flanneld.firewall import forward_chain, masquerade_chain
+from flanneld.tables import Change, KernelError, Key
+from flanneld.tables.iptables import Chain, IptablesTable, Programs, has_random_fully
+from flanneld.tables.scope import Scope
+
+from tests.support.kernel import fresh_namespace, sh
+
+NETWORKS: Mapping[Family, Network] = {IPV4: ip_network("10.5.0.0/16"), IPV6: ip_network("fd05::/48")}
+SUBNETS: Mapping[Family, Network] = {IPV4: ip_network("10.5.34.0/24"), IPV6: ip_network("fd05:0:0:22::/64")}
+SCOPE = Scope(frozenset(), "eth0", (), frozenset({"FLANNEL-POSTRTG", "FLANNEL-FWD"}))
+
+
+def programs_of(variant: str) -> Mapping[Family, Programs]:
+    def of(name: str) -> Programs:
+        return Programs(f"{name}-{variant}", f"{name}-{variant}-save", f"{name}-{variant}-restore")
+
+    return {IPV4: of("iptables"), IPV6: of("ip6tables")}
+
+
+class Firewall:
+    """One variant of iptables, in an empty network namespace."""
+
+    def __init__(self, variant: str) -> None:
+        self.programs = programs_of(variant)
+        self.table = IptablesTable(SCOPE, FAMILIES, self.programs)
+
+    def run(self, family: Family, rule: str) -> None:
+        sh(f"{self.programs[family].iptables} -w {rule}")
+
+    def rules(self, family: Family, table: str, chain: str) -> List[str]:
+        return sh(f"{self.programs[family].iptables} -w -t {table} -S {chain}")[1:]
+
+    def bring_in(self, *chains: Chain) -> None:
+        found = self.table.dump()
+        assert self.table.apply([Change(chain.key, found.get(chain.key), chain) for chain in chains]) == {}
+        found = self.table.dump()
+        assert {chain.key: found[chain.key] for chain in chains} == {chain.key: chain for chain in chains}
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def firewall(request: pytest.FixtureRequest) -> Iterator[Firewall]:
+    with fresh_namespace():
+        variant = str(request.param)
+        usable = shutil.which(f"iptables-{variant}") and not subprocess.call(
+            [f"ip6tables-{variant}", "-t", "nat", "-S"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if not usable:
+            pytest.skip(f"this kernel or host has no iptables-{variant}")
+        yield Firewall(variant)
+
+
+def masquerade(family: Family, random_fully: bool = True) -> Chain:
+    return masquerade_chain(family, NETWORKS[family], SUBNETS[family], random_fully, "FLANNEL-POSTRTG")
+
+
+def forward(family: Family) -> Chain:
+    return forward_chain(family, NETWORKS[family], "FLANNEL-FWD")
+
+
+ALL = [make(family) for family in FAMILIES for make in (masquerade, forward)]
+
+
+def test_what_is_written_reads_back_equal(firewall: Firewall) -> None:
+    firewall.bring_in(*ALL)
+    firewall.bring_in(*ALL)
+    assert set(firewall.table.dump()) == {chain.key for chain in ALL}
+
+
+def test_the_rules_are_those_of_the_spec(firewall: Firewall) -> None:
+    firewall.bring_in(*ALL)
+    comment = '-m comment --comment "flanneld masq"'
+    assert firewall.rules(IPV4, "nat", "FLANNEL-POSTRTG") == [
+        f"-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 {comment} -j RETURN",
+        f"-A FLANNEL-POSTRTG -s 10.5.34.0/24 -d 10.5.0.0/16 {comment} -j RETURN",
+        f"-A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.34.0/24 {comment} -j RETURN",
+        f"-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.34.0/24 {comment} -j RETURN",
+        f"-A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 {comment} -j MASQUERADE --random-fully",
+        f"-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 {comment} -j MASQUERADE --random-fully",
+    ]
+    assert (
+        f"-A FLANNEL-POSTRTG -s fd05::/48 ! -d ff00::/8 {comment} -j MASQUERADE --random-fully"
+        in firewall.rules(IPV6, "nat", "FLANNEL-POSTRTG")
+    )
+    assert firewall.rules(IPV4, "filter", "FLANNEL-FWD") == [
+        '-A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
+        '-A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
+    ]
+
+
+SPOILED: Dict[str, str] = {
+    "jump gone": '-t nat -D POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG',
+    "jump twice": "-t nat -A POSTROUTING -j FLANNEL-POSTRTG",
+    "something before the jump": "-t nat -I POSTROUTING -s 10.5.34.0/24 ! -o docker0 -j MASQUERADE",
+    "rule gone": "-t nat -D FLANNEL-POSTRTG 2",
+    "rule added": "-t nat -I FLANNEL-POSTRTG -j ACCEPT",
+    "rule replaced": "-t nat -R FLANNEL-POSTRTG 5 -s 10.5.0.0/16 -j MASQUERADE",
+    "chain emptied": "-t nat -F FLANNEL-POSTRTG",
+    "parent emptied": "-t nat -F POSTROUTING",
+}
+
+
+@pytest.mark.parametrize("rule", SPOILED.values(), ids=SPOILED.keys())
+def test_what_was_spoiled_is_seen_and_put_right(firewall: Firewall, rule: str) -> None:
+    firewall.bring_in(masquerade(IPV4), forward(IPV4))
+    firewall.run(IPV4, rule)
+    assert firewall.table.dump()[masquerade(IPV4).key] != masquerade(IPV4)
+    firewall.bring_in(masquerade(IPV4))
+    jumps = [line for line in firewall.rules(IPV4, "nat", "POSTROUTING") if "FLANNEL" in line]
+    assert jumps == [f"-A POSTROUTING {masquerade(IPV4).jump}"]
+    assert firewall.rules(IPV4, "nat", "POSTROUTING")[0] == jumps[0]
+
+
+def test_upstreams_chains_are_taken_over_and_the_jump_moved_to_the_front(firewall: Firewall) -> None:
+    firewall.run(IPV4, "-P FORWARD DROP")
+    firewall.run(IPV4, "-A FORWARD -i docker0 -j ACCEPT")
+    firewall.run(IPV4, "-N FLANNEL-FWD")
+    firewall.run(IPV4, '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD')
+    firewall.bring_in(forward(IPV4))
+    assert firewall.rules(IPV4, "filter", "FORWARD") == [
+        '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
+        "-A FORWARD -i docker0 -j ACCEPT",
+    ]
+
+
+def test_instances_share_the_front_of_the_parent_chain(firewall: Firewall) -> None:
+    ours = forward(IPV4)
+    theirs = forward_chain(IPV4, ip_network("10.6.0.0/16"), "FLANNEL-FWD-BLUE")
+    their_table = IptablesTable(replace(SCOPE, chains=frozenset({theirs.name})), [IPV4], firewall.programs)
+    firewall.bring_in(ours)
+    assert their_table.apply([Change(theirs.key, None, theirs)]) == {}
+    assert their_table.dump() == {theirs.key: theirs}
+    assert firewall.table.dump() == {ours.key: ours}
+
+
+def test_a_chain_nobody_wants_goes_with_its_jumps(firewall: Firewall) -> None:
+    firewall.bring_in(*ALL)
+    firewall.run(IPV4, "-t nat -A POSTROUTING -j FLANNEL-POSTRTG")
+    firewall.run(IPV4, "-t nat -A POSTROUTING -s 203.0.113.0/24 -j MASQUERADE")
+    found = firewall.table.dump()
+    key = masquerade(IPV4).key
+    assert firewall.table.apply([Change(key, found[key], None)]) == {}
+    assert set(firewall.table.dump()) == {chain.key for chain in ALL} - {key}
+    assert firewall.rules(IPV4, "nat", "POSTROUTING") == ["-A POSTROUTING -s 203.0.113.0/24 -j MASQUERADE"]
+    assert firewall.table.apply([Change(key, found[key], None)]) == {}
+
+
+def test_chains_of_others_are_not_ours(firewall: Firewall) -> None:
+    firewall.run(IPV4, "-N DOCKER-USER")
+    firewall.run(IPV4, "-N FLANNEL-FWD-BLUE")
+    assert firewall.table.dump() == {}
+
+
+def test_this_iptables_masquerades_fully_randomly(firewall: Firewall) -> None:
+    assert has_random_fully(IPV4, firewall.programs)
+    plain = masquerade(IPV4, random_fully=False)
+    firewall.bring_in(plain)
+    assert firewall.table.dump()[plain.key] != masquerade(IPV4)
+
+
+# --- what goes wrong
+
+
+def test_without_the_programs_the_error_says_what_to_install() -> None:
+    table = IptablesTable(
+        SCOPE, [IPV4], {IPV4: Programs("no-iptables", "no-iptables-save", "no-iptables-restore")}
+    )
+    with pytest.raises(KernelError, match="no-iptables-save: is not installed; install iptables"):
+        table.dump()
+    assert has_random_fully(IPV4, {IPV4: Programs("no-iptables", "", "")}), "left to the table to report"
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="ascii")
+    path.chmod(0o755)
+    return os.fspath(path)
+
+
+def test_what_the_program_says_is_the_cause(tmp_path: Path) -> None:
+    save = script(tmp_path / "save", "exit 0")
+    restore = script(tmp_path / "restore", "cat >&2; exit 2")
+    table = IptablesTable(SCOPE, [IPV4], {IPV4: Programs("iptables", save, restore)})
+    wanted = forward(IPV4)
+    errors: Mapping[Key, KernelError] = table.apply([Change(wanted.key, None, wanted)])
+    assert errors[wanted.key].cause == "*filter"
+
+
+def test_a_table_that_iptables_cannot_show_is_not_taken_for_empty(tmp_path: Path) -> None:
+    save = script(tmp_path / "save", "echo \"# Table \\`nat' is incompatible, use 'nft' tool.\"")
+    table = IptablesTable(SCOPE, [IPV4], {IPV4: Programs("iptables", save, "iptables-restore")})
+    with pytest.raises(KernelError, match="made with nft"):
+        table.dump()
+
+
+@pytest.mark.parametrize(
+    ("version", "known"), [("v1.6.1", False), ("v1.6.2", True), ("v1.8.9 (nf_tables)", True)]
+)
+def test_fully_random_since(tmp_path: Path, version: str, known: bool) -> None:
+    iptables = script(tmp_path / "iptables", f"echo 'iptables {version}'")
+    assert has_random_fully(IPV4, {IPV4: Programs(iptables, "", "")}) is known

@@ -1,0 +1,100 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of the netlink tables needs no kernel: messages, error texts, comparison of devices."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from flanneld.tables.link import OtherLink, VxlanLink, find_immutable_difference
+from flanneld.tables.refusal import explain_refusal
+from flanneld.tables.rtnetlink import mac_from, pack_attribute, pack_mac, parse_attributes, parse_messages
+from hypothesis import given
+from hypothesis import strategies as st
+
+VTEP = VxlanLink("flannel.1", 1, "c6:d2:32:6f:8f:44", 1450, "eth0", ip_address("192.0.2.1"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_to_an_end(data: bytes) -> None:
+    assert sum(len(message.body) for _, message in parse_messages(data)) <= len(data)
+    assert all(len(value) <= len(data) for value in parse_attributes(data, 0).values())
+
+
+@given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=40), max_size=10))
+def test_attributes_come_back(attributes: dict[int, bytes]) -> None:
+    packed = b"".join(pack_attribute(kind, value) for kind, value in attributes.items())
+    assert len(packed) % 4 == 0
+    assert parse_attributes(b"head" + packed, 4) == attributes
+
+
+def test_nested_and_byte_order_flags_are_no_part_of_the_kind() -> None:
+    assert parse_attributes(pack_attribute(0x8012, b"x"), 0) == {0x12: b"x"}
+
+
+def test_mac_addresses() -> None:
+    assert mac_from(pack_mac("c6:d2:32:6f:8f:44")) == "c6:d2:32:6f:8f:44"
+    assert mac_from(b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        (errno.EPERM, "CAP_NET_ADMIN"),
+        (errno.EACCES, "CAP_NET_ADMIN"),
+        (errno.ENETUNREACH, "one layer-2 segment"),
+        (errno.EHOSTUNREACH, "one layer-2 segment"),
+        (errno.ENETDOWN, "set the device up"),
+        (errno.ENOBUFS, "gc_thresh3"),
+        (errno.EBUSY, "flanneld tries again"),
+    ],
+)
+def test_a_refusal_has_a_next_step(code: int, step: str) -> None:
+    error = explain_refusal("route 10.5.72.0/24", code, "the kernel's words")
+    assert error.errno == code
+    assert error.subject == "route 10.5.72.0/24"
+    assert error.cause.endswith("(the kernel's words)")
+    assert step in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (OtherLink("flannel.1", "dummy", VTEP.mac, 1450, up=True), "link type: dummy vs vxlan"),
+        (replace(VTEP, vni=2, local=None), "vni: 2 vs 1"),
+        (replace(VTEP, underlay=""), "vtep (external) interface: - vs eth0"),
+        (replace(VTEP, local=ip_address("192.0.2.9")), "vtep (external) IP: 192.0.2.9 vs 192.0.2.1"),
+        (replace(VTEP, extras=("l2miss",)), "unwanted properties: l2miss vs -"),
+        (replace(VTEP, gbp=True), "gbp: True vs -"),
+    ],
+)
+def test_why_a_device_is_made_again(found: VxlanLink | OtherLink, reason: str) -> None:
+    assert find_immutable_difference(found, VTEP) == reason
+    assert found != VTEP
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        replace(VTEP, mtu=1),
+        replace(VTEP, mac="02:00:00:00:00:01"),
+        replace(VTEP, learning=True),
+        replace(VTEP, up=False),
+    ],
+)
+def test_what_differs_and_can_be_set(found: VxlanLink) -> None:
+    assert find_immutable_difference(found, VTEP) is None
+    assert found != VTEP
+
+
+def test_port_0_is_any_port() -> None:
+    assert replace(VTEP, port=8472) == VTEP
+    assert hash(replace(VTEP, port=8472)) == hash(VTEP)
+    assert replace(VTEP, port=8472) != replace(VTEP, port=4789)
+    assert (
+        find_immutable_difference(replace(VTEP, port=4789), replace(VTEP, port=8472)) == "port: 4789 vs 8472"
+    )
