@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Interface
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -91,7 +90,7 @@ def running_bridge(network: Mapping[str, Any], links: str) -> Bridge:
 
 
 def parse_properties(text: str) -> Dict[str, str]:
-    """The output of `systemctl show`; a property that comes in several lines (EnvironmentFiles) is joined with blanks."""
+    """The output of `systemctl show`; a property that comes in several lines (EnvironmentFiles) is joined."""
     properties: Dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
@@ -107,7 +106,7 @@ def is_wired(exec_start: str) -> bool:
 
 
 def find_in_daemon_json(path: str, text: str) -> Tuple[Conflict, ...]:
-    """The keys of daemon.json that flannel sets as flags. Raises DockerError if it is not JSON: dockerd would not start."""
+    """The keys of daemon.json that flannel sets as flags. Raises DockerError if it is not JSON."""
     if not text.strip():
         return ()
     try:

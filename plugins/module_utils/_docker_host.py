@@ -131,12 +131,14 @@ def read_docker(host: CommandRunner) -> DockerState:
 def read_unit(host: CommandRunner) -> Dict[str, str]:
     """The properties of docker.service that matter here; LoadState tells if there is one."""
     names = "LoadState,ActiveState,FragmentPath,DropInPaths,EnvironmentFiles,ExecStart"
-    dummy, output, dummy = host.run_command(["systemctl", "show", "docker.service", f"--property={names}"])
+    _status, output, _errors = host.run_command(
+        ["systemctl", "show", "docker.service", f"--property={names}"]
+    )
     return parse_properties(output)
 
 
 def read_bridge(host: CommandRunner) -> Bridge:
-    dummy, links, dummy = host.run_command(["ip", "-j", "address", "show", "dev", "docker0"])
+    _status, links, _errors = host.run_command(["ip", "-j", "address", "show", "dev", "docker0"])
     return running_bridge(call_docker("GET", "/networks/bridge"), links)
 
 
@@ -169,7 +171,7 @@ def restart_docker(host: CommandRunner, state: DockerState) -> None:
     if state.live_restore:
         for container in state.containers:
             call_docker("POST", f"/containers/{container.id}/stop")
-    status, dummy, errors = host.run_command(["systemctl", "restart", "docker.service"])
+    status, _output, errors = host.run_command(["systemctl", "restart", "docker.service"])
     if status != 0:
         raise DockerError(
             "docker.service", f"it does not start: {errors.strip()}", "see: journalctl -u docker"

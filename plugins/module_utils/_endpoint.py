@@ -28,9 +28,11 @@ DEFAULT_PORT = 2379
 # Where distributions keep all trusted CAs in one file, after OpenSSL's own opinion: Debian, Fedora and EL.
 _SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
-# RFC 9113, 3.4: how a client opens HTTP/2, with an empty SETTINGS frame. A server that speaks it answers at
-# once.
+# RFC 9113, 3.4: how a client opens HTTP/2, with an empty SETTINGS frame; the server answers with its own.
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+# Seconds in which a server that refuses our certificate says so.
+_VERDICT_TIMEOUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -206,16 +208,7 @@ def find_connection_fault(
         with socket.create_connection((endpoint.host, endpoint.port), timeout) as plain:
             if tls is None:
                 return _find_plaintext_fault(subject, plain)
-            with tls.context.wrap_socket(plain, server_hostname=endpoint.host) as secured:
-                # In TLS 1.3 a server judges our certificate after its own handshake is over: wait for its
-                # first word.
-                secured.sendall(_HTTP2_PREFACE)
-                secured.recv(1)
-                return None
-    except ssl.SSLCertVerificationError as error:
-        return StoreTLSError(subject, *_explain_verification(endpoint, error.verify_message))
-    except ssl.SSLError as error:
-        return _explain_handshake(subject, error)
+            return _find_tls_fault(subject, plain, endpoint.host, tls.context)
     except socket.gaierror as error:
         return StoreUnavailable(
             subject,
@@ -240,20 +233,45 @@ def _find_plaintext_fault(subject: str, plain: socket.socket) -> Optional[StoreE
         answer = plain.recv(3)
     except ConnectionResetError:
         answer = b""
-    # A TLS server closes the connection, some after an alert record (RFC 8446, 5.1: type 21, version 3.x).
-    if not answer or answer[:2] == b"\x15\x03":
-        return StoreTLSError(
-            subject, "it does not speak plain HTTP/2", "write the endpoint with https:// if it has TLS"
-        )
+    if not answer:
+        return _closed_early(subject, "the first request", "with TLS", "https")
     return None
 
 
-def _explain_verification(endpoint: Endpoint, message: str) -> Tuple[str, str]:
+def _find_tls_fault(
+    subject: str, plain: socket.socket, host: str, context: ssl.SSLContext
+) -> Optional[StoreError]:
+    try:
+        with context.wrap_socket(plain, server_hostname=host) as secured:
+            # In TLS 1.3 the server judges our certificate after the handshake. If it likes it, it waits for us.
+            secured.settimeout(_VERDICT_TIMEOUT)
+            secured.recv(1)
+    except socket.timeout:
+        return None
+    except ssl.SSLCertVerificationError as error:
+        return StoreTLSError(subject, *_explain_verification(host, error.verify_message))
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError):
+        return _closed_early(subject, "the TLS handshake", "without TLS", "http")
+    except ssl.SSLError as error:
+        return _explain_handshake(subject, error)
+    return None
+
+
+def _closed_early(subject: str, moment: str, suspect: str, scheme: str) -> StoreUnavailable:
+    """Not an error of TLS: a server that is being stopped does the same."""
+    return StoreUnavailable(
+        subject,
+        f"it closed the connection during {moment}, as a server {suspect} does",
+        f"write the endpoint with {scheme}:// if that is so, else check that etcd is healthy",
+    )
+
+
+def _explain_verification(host: str, message: str) -> Tuple[str, str]:
     text = message.lower().rstrip(".")
     if "mismatch" in text or "not valid for" in text:
         return (
-            f"its certificate is not for {endpoint.host}",
-            f"use a name or address that the certificate holds, or add {endpoint.host} to its subjectAltName",
+            f"its certificate is not for {host}",
+            f"use a name or address that the certificate holds, or add {host} to its subjectAltName",
         )
     if "expired" in text or "not yet valid" in text:
         return f"its certificate cannot be used now ({text})", "renew it, or correct this host's clock"

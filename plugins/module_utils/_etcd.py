@@ -334,8 +334,8 @@ class EtcdStore:
     def _call(self, subject: str, send: Callable[[_Connection], Answer]) -> Answer:
         """What etcd answers to `send`, tried at most once per endpoint, beginning with the connected one.
 
-        A connection that was kept from an earlier call may have been closed by etcd in the meantime: its failure says
-        nothing about any endpoint and does not count.
+        A connection that was kept from an earlier call may have been closed by etcd in the meantime: its failure
+        says nothing about any endpoint and does not count.
         """
         faults: List[StoreError] = []
         while len(faults) < len(self._endpoints):
@@ -465,7 +465,7 @@ class _Stopped(Exception):
 
 
 class _WatchStream:
-    """One open watch, with the thread that ends it on its stop event, or if etcd does not confirm it in time.
+    """One open watch, and the thread that ends it on its stop event or if etcd does not confirm it in time.
 
     gRPC cannot wait for an answer and for an event at the same time, and a deadline would end a healthy
     watch too.

@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 from tests.support.netns import Host, execute
 from tests.support.waiting import PATIENCE, wait_until
@@ -27,6 +28,37 @@ def build_bundle() -> None:
     execute(PYTHON, str(ROOT / "plugins" / "plugin_utils" / "_bundle.py"), str(BUNDLE))
 
 
+class ServiceManager:
+    """The end of sd_notify(3) that systemd holds: it reads all the time, so that a sender never waits.
+
+    received: the assignments that came. ready_too_early: READY=1 came when `promised` did not exist.
+    """
+
+    def __init__(self, path: Path, promised: Path) -> None:
+        self._promised = promised
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self.forget()
+        self._thread.start()
+
+    def forget(self) -> None:
+        """Start over with a new process."""
+        self.received: List[str] = []
+        self.ready_too_early = False
+
+    def _read(self) -> None:
+        while message := self._socket.recv(4096):
+            assignments = message.decode().splitlines()
+            self.ready_too_early |= "READY=1" in assignments and not self._promised.exists()
+            self.received.extend(assignments)
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+
 class Agent:
     """One flanneld on one host. It can be started again after it ended; the log goes on."""
 
@@ -36,9 +68,7 @@ class Agent:
         self._log_file = host.run_dir / "flanneld.log"
         self._log_file.touch()
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notifications.bind(str(host.run_dir / "notify"))
-        self._notifications.setblocking(False)
+        self._manager = ServiceManager(host.run_dir / "notify", host.subnet_file)
 
     @property
     def log(self) -> str:
@@ -64,6 +94,7 @@ class Agent:
 
     def start(self) -> None:
         assert not self.running
+        self._manager.forget()
         environment = {
             "PATH": os.environ["PATH"],
             "NOTIFY_SOCKET": "/run/notify",
@@ -78,24 +109,20 @@ class Agent:
                 env=environment,
             )
 
-    def notified(self) -> Tuple[str, ...]:
-        """The sd_notify assignments received since the last call."""
-        received = []
-        while True:
-            try:
-                received.extend(self._notifications.recv(4096).decode().splitlines())
-            except BlockingIOError:
-                return tuple(received)
+    @property
+    def ready(self) -> bool:
+        """True if READY=1 came since the last start."""
+        return "READY=1" in self._manager.received
 
     def wait_ready(self, timeout: float = 2 * PATIENCE) -> None:
         """Wait for READY=1, which promises that subnet.env exists."""
 
         def ready() -> bool:
             assert self.running, f"flanneld on {self.host.name} ended with exit code {self.wait()}"
-            return "READY=1" in self.notified()
+            return self.ready
 
         wait_until(ready, f"READY=1 from flanneld on {self.host.name}", timeout)
-        assert self.host.subnet_file.exists(), "READY=1 came before subnet.env"
+        assert not self._manager.ready_too_early, "READY=1 came before subnet.env"
 
     def wait_log(self, text: str, timeout: float = PATIENCE) -> str:
         """Wait for a log line that contains `text`, and return the last such line."""
@@ -128,4 +155,4 @@ class Agent:
     def close(self) -> None:
         if self.running:
             self.kill()
-        self._notifications.close()
+        self._manager.close()

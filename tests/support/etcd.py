@@ -22,9 +22,9 @@ START_TIMEOUT = 20.0
 
 @dataclass(frozen=True)
 class ServerTLS:
-    """Certificate files of a member that serves TLS. trusted_ca given: it asks every client for a certificate.
+    """Certificate files of a member that serves TLS. trusted_ca: it asks every client for a certificate.
 
-    client_cert, client_key: a pair that the member accepts, for the helper's own etcdctl.
+    ca_cert, client_cert, client_key: what its clients need.
     """
 
     ca_cert: Path
@@ -38,10 +38,10 @@ class ServerTLS:
 class EtcdServer:
     """One etcd member (Debian's etcd) with its data under `directory`.
 
-    prefix: what runs the commands, such as ("ip", "netns", "exec", "sw"); it must exec, so that the process started
-        is etcd itself.
-    address: where it listens for clients, an IPv4 or IPv6 address. Ports are free ones of the caller's network
-        namespace; give `port` where the prefix leads into another one (the peer port is then port + 1).
+    prefix: what runs the commands, such as ("ip", "netns", "exec", "sw"); it must exec, so that the process
+        started is etcd itself.
+    address: where it listens for clients, an IPv4 or IPv6 address. Ports are free ones of the caller's
+        network namespace; give `port` where the prefix leads into another one (the peer port is then port + 1).
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class EtcdServer:
         self._prefix = tuple(prefix)
         self.port = port or find_free_port(address)
         self._peer_port = port + 1 if port else find_free_port("127.0.0.1")
+        # A member with TLS has a plain door for etcdctl: its certificate may be what a test breaks.
+        self._control = f"http://127.0.0.1:{find_free_port('127.0.0.1')}" if tls else self.endpoint
         self._process: Optional[subprocess.Popen[bytes]] = None
 
     # what it is
@@ -118,6 +120,8 @@ class EtcdServer:
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        # Its threads do not all stop at once: one may still be sending an answer.
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -161,12 +165,7 @@ class EtcdServer:
 
     def ctl(self, *arguments: Union[str, bytes]) -> str:
         """etcdctl on this member; returns what it printed."""
-        flags = [f"--endpoints={self.endpoint}"]
-        if self.tls is not None:
-            flags.append(f"--cacert={self.tls.ca_cert}")
-            if self.tls.client_cert is not None:
-                flags += [f"--cert={self.tls.client_cert}", f"--key={self.tls.client_key}"]
-        return self._run("etcdctl", *flags, *arguments)
+        return self._run("etcdctl", f"--endpoints={self._control}", *arguments)
 
     # inside
 
@@ -182,7 +181,7 @@ class EtcdServer:
         arguments = [
             "--name=one",
             f"--data-dir={self.data}",
-            f"--listen-client-urls={self.endpoint}",
+            f"--listen-client-urls={self.endpoint}" + (f",{self._control}" if self.tls else ""),
             f"--advertise-client-urls={self.endpoint}",
             f"--listen-peer-urls={self._peer_url}",
             f"--initial-advertise-peer-urls={self._peer_url}",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store in memory: the twin of the real one for unit tests. Both pass tests/agent/contract/test_store.py."""
+"""The store in memory, for unit tests. It and the real one pass tests/agent/contract/test_store.py."""
 
 from __future__ import annotations
 

@@ -52,8 +52,7 @@ def find_unit_files(load_path: Sequence[Path]) -> List[Path]:
 def join_lines(text: str) -> Iterator[str]:
     """The logical lines of a unit file: comments out, continuations joined with a blank."""
     begun = ""
-    for line in text.splitlines():
-        line = line.strip()
+    for line in map(str.strip, text.splitlines()):
         if line.startswith(("#", ";")):
             continue
         if line.endswith("\\"):

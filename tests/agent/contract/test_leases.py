@@ -161,6 +161,11 @@ def test_a_key_with_an_unreadable_value_is_not_handed_out(manager, store):
     assert manager.acquire(claim(), config("10.5.0.0/28")).key == "10.5.0.12-30"
 
 
+def test_a_key_wider_than_the_network_takes_nothing_from_the_pool(manager, store):
+    store.create(f"{manager.layout.subnets}10.0.0.0-8", b'{"PublicIP":"192.0.2.9"}')
+    assert config().ipv4.contains(manager.acquire(claim(), config()).subnets.v4)
+
+
 def test_a_lost_race_leaves_no_etcd_lease_behind(manager, store, monkeypatch):
     granted = []
     grant = store.grant

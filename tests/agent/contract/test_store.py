@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Store protocol, on a real etcd and on its twin in memory: what holds here may be relied on with either."""
+"""The Store protocol, on a real etcd and on its twin in memory: what may be relied on with either."""
 
 from __future__ import annotations
 

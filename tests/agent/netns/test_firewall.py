@@ -102,6 +102,6 @@ def test_a_restart_never_has_a_moment_without_rules(cluster: Cluster) -> None:
     own = str(one.container.address)
     one.agent.kill()
     one.agent.start()
-    while "READY=1" not in one.agent.notified():
+    while not one.agent.ready:
         assert one.agent.running
         assert source_seen(one.container, two.container, two.container.address) == own

@@ -173,6 +173,15 @@ def test_chains_of_others_are_not_ours(firewall: Firewall) -> None:
     assert firewall.table.dump() == {}
 
 
+def test_rules_of_others_that_only_mention_a_chain_stay(firewall: Firewall) -> None:
+    rule = '-A FORWARD -m comment --comment "not \\"-j FLANNEL-FWD\\" -j FLANNEL-FWD x" -j ACCEPT'
+    firewall.run(IPV4, rule)
+    firewall.bring_in(forward(IPV4))
+    found = firewall.table.dump()
+    assert firewall.table.apply([Change(key, chain, None) for key, chain in found.items()]) == {}
+    assert firewall.rules(IPV4, "filter", "FORWARD") == [rule]
+
+
 def test_this_iptables_masquerades_fully_randomly(firewall: Firewall) -> None:
     assert has_random_fully(IPV4, firewall.programs)
     plain = masquerade(IPV4, random_fully=False)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -107,7 +108,5 @@ def test_members_are_the_members(document: dict[str, object]) -> None:
 @given(st.text() | st.binary() | st.text(alphabet='{}[]",:\\ud8a0 1'))
 @example(b"\xed\xa0\x80")
 def test_only_value_errors_come_out(document: str | bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         read_members(document)
-    except ValueError:
-        pass

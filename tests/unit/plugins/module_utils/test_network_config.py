@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from ipaddress import IPv4Network, ip_network
 from typing import Any, Dict, Optional
@@ -145,7 +146,10 @@ def test_types_come_before_rules_and_the_backend_comes_last() -> None:
     assert "Backend.Type must" in refuse('{"EnableIPv4":false,"Backend":{"Type":5}}').cause
     assert "none defined stack" in refuse('{"EnableIPv4":false,"Backend":{"Type":"x"}}').cause
     assert "correct Network" in refuse('{"EnableIPv6":true,"Backend":{"Type":"x"}}').cause
-    assert "correct IPv6Network" in refuse('{"EnableIPv6":true,"Network":"10.5.0.0/16","Backend":{"Type":"x"}}').cause
+    assert (
+        "correct IPv6Network"
+        in refuse('{"EnableIPv6":true,"Network":"10.5.0.0/16","Backend":{"Type":"x"}}').cause
+    )
     assert "unknown backend" in refuse('{"Network":"10.5.0.0/16","Backend":{"Type":"x","VNI":"1"}}').cause
     assert "VNI must" in refuse('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":"1"}}').cause
 
@@ -327,7 +331,8 @@ def test_unknown_backends_list_the_known(backend: str, named: str) -> None:
             {"VNI": 1, "Port": 0, "MTU": None, "GBP": False, "Learning": False, "DirectRouting": False},
         ),
         (
-            {"type": "VXLAN", "vni": 100, "PORT": 8472, "Mtu": 9000, "gbp": True, "Learning": True, "directRouting": True},
+            {"type": "VXLAN", "vni": 100, "PORT": 8472, "Mtu": 9000, "gbp": True, "learning": True,
+             "directRouting": True},
             {"VNI": 100, "Port": 8472, "MTU": 9000, "GBP": True, "Learning": True, "DirectRouting": True},
         ),
         ({"Type": "host-gw", "VNI": "ignored"}, {}),
@@ -373,7 +378,9 @@ PSK = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 @pytest.mark.parametrize("mode", ["separate", "auto", "ipv4", "ipv6"])
 def test_wireguard_modes_and_psk(mode: str) -> None:
-    options = parse_backend({"Type": "wireguard", "Mode": mode, "PSK": PSK, "PersistentKeepaliveInterval": 25})
+    options = parse_backend(
+        {"Type": "wireguard", "Mode": mode, "PSK": PSK, "PersistentKeepaliveInterval": 25}
+    )
     assert (options["Mode"], options["PSK"], options["PersistentKeepaliveInterval"]) == (mode, PSK, 25)
 
 
@@ -455,9 +462,9 @@ def test_canonical() -> None:
         '{"EnableIPv4":true,"Network":"10.5.0.0/16","SubnetLen":24,'
         '"Backend":{"Type":"vxlan","VNI":5,"Port":8472}}'
     )
-    assert canonical({"Network": "10.5.0.0/16", "Backend": {"Type": "extension", "SubnetAddCommand": "a>b"}}) == (
-        '{"Network":"10.5.0.0/16","Backend":{"Type":"extension","SubnetAddCommand":"a\\u003eb"}}'
-    )
+    assert canonical(
+        {"Network": "10.5.0.0/16", "Backend": {"Type": "extension", "SubnetAddCommand": "a>b"}}
+    ) == ('{"Network":"10.5.0.0/16","Backend":{"Type":"extension","SubnetAddCommand":"a\\u003eb"}}')
     assert canonical({}) == "{}"
 
 
@@ -473,6 +480,14 @@ def test_load_document_merges_as_parse_config_reads() -> None:
         "Backend": {"Type": "VXLAN", "VNI": 7, "Bar": 2},
     }
     assert parse_config(canonical(load_document(text))) == parse_config(text)
+
+
+def test_null_overrides_an_earlier_backend_but_not_an_earlier_number() -> None:
+    text = (
+        '{"Network":"10.5.0.0/16","SubnetLen":25,"subnetLen":null,"Backend":{"Type":"vxlan"},"backend":null}'
+    )
+    assert load_document(text) == {"Network": "10.5.0.0/16", "SubnetLen": 25, "Backend": None}
+    assert refuse(text).cause == "unknown backend type: "
 
 
 @pytest.mark.parametrize(
@@ -496,14 +511,22 @@ def test_unknown_keys(text: str, unknown: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a":' + "9" * 5000 + "}", '{"a":' + "[" * 100_000])
 def test_documents_nobody_can_read(text: str) -> None:
     for read in (load_document, unknown_keys):
-        try:
+        with pytest.raises(ConfigError):
             read(text)
-        except ConfigError as error:
-            assert error.next_step
 
 
-KEYS = ["Network", "network", "SubnetLen", "SubnetMin", "EnableIPv6", "IPv6Network", "IPv6SubnetMin", "Backend", "x"]
-VALUES = st.sampled_from(
+KEYS = [
+    "Network",
+    "network",
+    "SubnetLen",
+    "SubnetMin",
+    "EnableIPv6",
+    "IPv6Network",
+    "IPv6SubnetMin",
+    "Backend",
+    "x",
+]
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 24, 25.0, -1, "10.5.0.0/16", "10.5.0.1", "fc00::/48", "fc00::", "::", [], {}, {"Type": "vxlan"},
      {"type": "VXLAN", "VNI": 3, "x": 1}, {"Type": "udp", "Port": "x"}, {"Type": None}, {"Type": "wireguard", "MTU": 0}]
 )  # fmt: skip
@@ -515,10 +538,8 @@ DOCUMENTS = st.lists(st.tuples(st.sampled_from(KEYS), VALUES), max_size=6).map(
 @given(DOCUMENTS | st.text() | st.binary() | st.text(alphabet='{}[]",:\\0Network'))
 def test_parse_raises_nothing_but_config_errors(text: str | bytes) -> None:
     for read in (parse_config, load_document, unknown_keys):
-        try:
+        with contextlib.suppress(ConfigError):
             read(text)
-        except ConfigError as error:
-            assert error.next_step
 
 
 @given(DOCUMENTS)

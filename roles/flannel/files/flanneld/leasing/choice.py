@@ -43,6 +43,21 @@ def compatible(subnets: Subnets, config: NetworkConfig) -> bool:
     return all(_fits(subnets.of(family), config.pool(family)) for family in FAMILIES)
 
 
+def lies_in_network(subnets: Subnets, config: NetworkConfig) -> bool:
+    """False for a lease that every host refuses because it is wider than the network, or outside it.
+
+    Such a lease takes nothing from the pool: one key 10.0.0.0-8 must not leave the whole cluster without subnets.
+    """
+    pairs = [(subnets.of(family), config.pool(family)) for family in FAMILIES]
+    return any(
+        subnet is not None
+        and pool is not None
+        and subnet.prefixlen >= pool.network.prefixlen
+        and overlaps(subnet, pool.network)
+        for subnet, pool in pairs
+    )
+
+
 def overlaps_any(subnets: Subnets, others: Sequence[Subnets]) -> bool:
     """True if one of the subnets overlaps one of the others' of its family."""
 

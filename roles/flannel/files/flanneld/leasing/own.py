@@ -28,7 +28,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store
 
 from flanneld.leasing import Claim, LeaseTaken
-from flanneld.leasing.choice import compatible, overlaps_any, pick, same_host
+from flanneld.leasing.choice import compatible, lies_in_network, overlaps_any, pick, same_host
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class OwnLease:
             subnets
             for item in self.store.list(self.layout.subnets).items
             for subnets in _taken(self.layout, item)
+            if lies_in_network(subnets, config)
         ]
         previous = claim.previous
         if previous is not None and compatible(previous, config) and not overlaps_any(previous, taken):
