@@ -54,7 +54,9 @@ def delete_fdb_entry(node: Node, peer: Node) -> None:
 
 
 def change_fdb_entry(node: Node, peer: Node) -> None:
-    node.host.execute("bridge", "fdb", "replace", peer.vtep_mac, "dev", "flannel.1", "dst", "192.0.2.99", "self")
+    node.host.execute(
+        "bridge", "fdb", "replace", peer.vtep_mac, "dev", "flannel.1", "dst", "192.0.2.99", "self"
+    )
 
 
 def delete_route(node: Node, peer: Node) -> None:

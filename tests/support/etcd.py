@@ -90,7 +90,7 @@ class EtcdServer:
 
     # life
 
-    def start(self) -> "EtcdServer":
+    def start(self) -> EtcdServer:
         """Start the member and wait until it answers."""
         assert self._process is None, "etcd is running already"
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class EtcdServer:
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    def __enter__(self) -> "EtcdServer":
+    def __enter__(self) -> EtcdServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -57,7 +57,7 @@ class MemoryEtcd:
         self.history: List[WatchEvent] = []
         self.leases: Dict[int, _Lease] = {}
 
-    def open_store(self) -> "MemoryStore":
+    def open_store(self) -> MemoryStore:
         return MemoryStore(self)
 
     # what can happen to it

@@ -26,7 +26,7 @@ class Relay:
         """From now on requests arrive and no answer does."""
         self._muted.set()
 
-    def __enter__(self) -> "Relay":
+    def __enter__(self) -> Relay:
         return self
 
     def __exit__(self, *_: object) -> None:

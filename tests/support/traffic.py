@@ -19,7 +19,6 @@ from typing import Iterator, List, Optional, Protocol, Set, Tuple, Type
 
 from tests.support.waiting import PATIENCE, wait_until
 
-ECHO_PORT = 7
 IP_MTU_DISCOVER = 10  # include/uapi/linux/in.h
 IP_PMTUDISC_PROBE = 3  # set DF, and do not believe path MTU discovery
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
@@ -40,13 +39,14 @@ class ContainerEndpoint(Endpoint, Protocol):
 
 
 class EchoServer:
-    """A UDP echo service in a namespace, which remembers who it talked to."""
+    """A UDP echo service in a namespace, which remembers who it talked to. address: its IP and port."""
 
     def __init__(self, where: Endpoint, address: IPv4Address) -> None:
         self.clients: Set[str] = set()
         self._socket = where.open_socket(socket.SOCK_DGRAM)
         _widen(self._socket)
-        self._socket.bind((str(address), ECHO_PORT))
+        self._socket.bind((str(address), 0))
+        self.address: Tuple[str, int] = self._socket.getsockname()
         self._socket.settimeout(0.1)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -85,7 +85,7 @@ class Pinger:
         self._echo = EchoServer(target, target.address)
         self._socket = source.open_socket(socket.SOCK_DGRAM)
         _widen(self._socket)
-        self._socket.connect((str(target.address), ECHO_PORT))
+        self._socket.connect(self._echo.address)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -171,13 +171,13 @@ def _ranges(numbers: List[int]) -> str:
     return " ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ranges)
 
 
-def _echoes(source: Endpoint, address: IPv4Address, size: int = 64) -> bool:
+def _answers(echo: EchoServer, source: Endpoint, size: int = 64) -> bool:
     """Send one DF datagram of `size` bytes including its headers; does its echo come?"""
     with source.open_socket(socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         client.settimeout(0.5)
         try:
-            client.sendto(b"." * (size - HEADERS), (str(address), ECHO_PORT))
+            client.sendto(b"." * (size - HEADERS), echo.address)
             client.recv(65535)
             return True
         except OSError:
@@ -187,22 +187,20 @@ def _echoes(source: Endpoint, address: IPv4Address, size: int = 64) -> bool:
 def assert_ping(source: ContainerEndpoint, target: ContainerEndpoint, timeout: float = PATIENCE) -> None:
     """Wait until a packet goes from container to container and back, under the source's own address."""
     with EchoServer(target, target.address) as echo:
-        wait_until(lambda: _echoes(source, target.address), f"{source.name} reaches {target.name}", timeout)
+        wait_until(lambda: _answers(echo, source), f"{source.name} reaches {target.name}", timeout)
         assert echo.clients == {str(source.address)}
 
 
 def assert_no_ping(source: ContainerEndpoint, target: ContainerEndpoint) -> None:
     """Three packets, and no answer."""
-    with EchoServer(target, target.address):
-        assert not any(_echoes(source, target.address) for _ in range(3)), (
-            f"{source.name} reaches {target.name}"
-        )
+    with EchoServer(target, target.address) as echo:
+        assert not any(_answers(echo, source) for _ in range(3)), f"{source.name} reaches {target.name}"
 
 
 def datagram_fits(source: ContainerEndpoint, target: ContainerEndpoint, size: int) -> bool:
     """Does an IPv4 packet of `size` bytes that must not be fragmented get through, and its echo back?"""
-    with EchoServer(target, target.address):
-        return _echoes(source, target.address, size)
+    with EchoServer(target, target.address) as echo:
+        return _answers(echo, source, size)
 
 
 def source_seen(client: Endpoint, server: Endpoint, address: IPv4Address) -> str:

@@ -82,6 +82,7 @@ class Agent:
         self.tables = make_tables()
         self.reconciler = Reconciler(self.tables)
         self._hears = hears
+        self._heard = 0.0
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._stop = threading.Event()
         for watch in (watch_kernel, watch_netfilter):
@@ -106,19 +107,13 @@ class Agent:
 
     def run_until_silent(self) -> None:
         """Until nothing was heard for 1.5 s."""
-        heard = time.monotonic()
-
-        def silent() -> bool:
-            nonlocal heard
-            if not self._inbox.empty():
-                heard = time.monotonic()
-            return time.monotonic() > heard + 1.5
-
-        self.run_until(silent)
+        self._heard = time.monotonic()
+        self.run_until(lambda: time.monotonic() > self._heard + 1.5)
 
     def _handle(self, message: object) -> None:
         if not isinstance(message, self._hears):
             return
+        self._heard = time.monotonic()
         if isinstance(message, KernelMessages):
             for each in message.messages:
                 self.reconciler.note(each)

@@ -27,7 +27,7 @@ from flanneld.options import Options
 from flanneld.outputs.files import FileError, write_atomically
 from flanneld.outputs.notify import notify
 from flanneld.outputs.subnet_env import read_previous_subnets
-from flanneld.tables.link import VxlanLink, read_links
+from flanneld.tables.link import read_vxlan_mac
 from flanneld.tables.underlay import lookup_route, read_interfaces
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def join_network(options: Options, instance: Instance, manager: SubnetManager, s
     )
     log.info("Using %s as external address", choice.public_ip)
     host = Host(
-        instance, choice, _find_device_mac, _recall_in(options.state_dir), _remember_in(options.state_dir)
+        instance, choice, read_vxlan_mac, _recall_in(options.state_dir), _remember_in(options.state_dir)
     )
     local = backend.prepare(host, config)
     claim = Claim(backend.attributes(local, choice, config), read_previous_subnets(Path(options.subnet_file)))
@@ -95,13 +95,6 @@ def check_usable(config: NetworkConfig) -> Backend:
             "set EnableIPv6 to false and EnableIPv4 to true",
         )
     return find_backend(config)
-
-
-def _find_device_mac(device: str) -> Optional[str]:
-    return next(
-        (link.mac for link in read_links().values() if isinstance(link, VxlanLink) and link.name == device),
-        None,
-    )
 
 
 def _recall_in(state_dir: str) -> Callable[[str], Optional[str]]:
