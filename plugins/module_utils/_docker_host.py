@@ -107,7 +107,9 @@ def read_docker(host: CommandRunner) -> DockerState:
     installed = properties.get("LoadState") == "loaded"
     active = properties.get("ActiveState") == "active"
     text = read_text(SUBNET_ENV)
-    running, containers, live_restore = None, (), False
+    running: Optional[Bridge] = None
+    containers: Tuple[Container, ...] = ()
+    live_restore = False
     # Only an active Docker is asked: a call on its socket would start one that somebody has stopped.
     if active:
         running = read_bridge(host)

@@ -9,10 +9,10 @@ Standard library only.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional, Tuple
 from urllib.parse import urlsplit
 
@@ -151,15 +151,14 @@ def _find_system_bundle() -> str:
     found = [
         path
         for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM_BUNDLES)
-        if path and os.path.isfile(path)
+        if path and Path(path).is_file()
     ]
     return found[0] if found else ""
 
 
 def _read_file(what: str, path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise StoreTLSError(
             f"{what} {path}", "no such file", "correct the path or put the file there"

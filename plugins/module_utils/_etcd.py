@@ -240,13 +240,13 @@ class EtcdStore:
         def send(connection: _Connection) -> Any:
             answers = connection.lease.LeaseKeepAlive(iter((request,)), timeout=self._timeout)
             try:
-                return next(answers)
+                return self._take_first(answers, connection)
             finally:
                 answers.cancel()
 
         answer = self._call(_lease_name(lease_id), send)
         # etcd answers for a lease that is gone with a time to live of 0, not with an error.
-        if answer.ID != lease_id or answer.TTL <= 0:
+        if lease_id != answer.ID or answer.TTL <= 0:
             raise _lease_lost(_lease_name(lease_id))
         return int(answer.TTL)
 
@@ -298,8 +298,8 @@ class EtcdStore:
     def _open_stream(self, connection: _Connection, request: Any, stop: threading.Event) -> _WatchStream:
         stream = _WatchStream(connection, request, self._timeout, stop)
         try:
-            stream.confirm()
-        except self._library.grpc.RpcError:
+            stream.first = self._take_first(stream.stream, connection)
+        except (self._library.grpc.RpcError, StoreUnavailable):
             stream.end()
             if stop.is_set():
                 raise _Stopped from None
@@ -318,9 +318,13 @@ class EtcdStore:
                 error, stream.connection
             ) from None
         self._drop()
-        raise StoreUnavailable(
-            f"etcd at {stream.connection.endpoint}", "it ended the watch", "list the keys and watch again"
-        )
+        raise self._explain_early_end(stream.connection)
+
+    def _take_first(self, answers: Any, connection: _Connection) -> Any:
+        """The first answer of a stream; for a watch it says that the watch exists."""
+        for answer in answers:
+            return answer
+        raise self._explain_early_end(connection)
 
     # connection
 
@@ -350,7 +354,7 @@ class EtcdStore:
                 if not connection.answered or self._is_timeout(error):
                     faults.append(self._explain_silence(error, connection))
                 self._drop()
-            except StoreTimeout as fault:
+            except StoreUnavailable as fault:
                 faults.append(fault)
                 self._drop()
             except ValueError:
@@ -445,6 +449,13 @@ class EtcdStore:
             "check that etcd is healthy (etcdctl endpoint health) and can be reached from this host",
         )
 
+    def _explain_early_end(self, connection: _Connection) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"etcd at {connection.endpoint}",
+            "it ended the stream without an error",
+            "check that nothing between this host and etcd speaks for it",
+        )
+
     def _explain_closed(self) -> StoreUnavailable:
         return StoreUnavailable("etcd store", "it was closed", "open another one")
 
@@ -474,38 +485,34 @@ class _WatchStream:
     def __init__(self, connection: _Connection, request: Any, timeout: float, stop: threading.Event) -> None:
         self.connection = connection
         self.overdue = False
-        self._first: Any = None
+        self.first: Any = None
         self._timeout = timeout
         self._stop = stop
         self._ended = threading.Event()
-        self._answers: Any = connection.watch.Watch(self._send(request), metadata=_REQUIRE_LEADER)
+        self.stream: Any = connection.watch.Watch(self._send(request), metadata=_REQUIRE_LEADER)
         self._guard = threading.Thread(target=self._stand_guard, name="etcd-watch-guard", daemon=True)
         self._guard.start()
 
     def _send(self, request: Any) -> Iterator[Any]:
         yield request
-        # The end of the requests would tell etcd that the client is leaving.
+        # To etcd's grpc-proxy the end of the requests means that the client is leaving.
         self._ended.wait()
 
     def _stand_guard(self) -> None:
         deadline = time.monotonic() + self._timeout
         while not self._ended.wait(_STOP_INTERVAL):
-            self.overdue = self._first is None and time.monotonic() > deadline
+            self.overdue = self.first is None and time.monotonic() > deadline
             if self.overdue or self._stop.is_set():
-                self._answers.cancel()
+                self.stream.cancel()
                 return
 
-    def confirm(self) -> None:
-        """Wait for etcd's first answer, which says that the watch exists."""
-        self._first = next(self._answers)
-
     def answers(self) -> Iterator[Any]:
-        yield self._first
-        yield from self._answers
+        yield self.first
+        yield from self.stream
 
     def end(self) -> None:
         self._ended.set()
-        self._answers.cancel()
+        self.stream.cancel()
         self._guard.join(timeout=1.0)
 
 

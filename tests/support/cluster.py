@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import ClassVar, Dict, List, Optional, Tuple, Type, Union
 
 from tests.support.agent import Agent
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import EtcdServer, ServerTLS
 from tests.support.netns import FILES, SWITCH_ADDRESS, Container, Host, Switch
 
 PREFIX = "/coreos.com/network"
@@ -80,12 +80,30 @@ class Node:
             state["fdb"] = sorted(self.fdb())
         return state
 
+    def foreign_state(self) -> Dict[str, List[str]]:
+        """All that is in the kernel and not the agent's; counters and what comes and goes by itself left out."""
+        commands = {
+            "devices": ("ip", "-br", "link"),
+            "addresses": ("ip", "-4", "-br", "addr"),
+            "neighbours": ("ip", "neigh", "show", "nud", "permanent"),
+            "routes": ("ip", "route"),
+            "firewall": ("iptables", "-S"),
+        }
+        return {
+            what: [line for line in _lines(self.host.execute(*command)) if not _is_ours(line)]
+            for what, command in commands.items()
+        }
+
     @property
     def vtep_mac(self) -> str:
         return self.host.execute("cat", "/sys/class/net/flannel.1/address").strip()
 
     def describe(self) -> str:
         return f"$ log of flanneld\n{self.agent.log}\n{self.host.describe()}"
+
+
+def _is_ours(line: str) -> bool:
+    return bool(OUR_ROUTE.search(line) or re.search(r"\bflannel\.1\b|\bFLANNEL-", line))
 
 
 def _lines(output: str) -> List[str]:
@@ -102,9 +120,10 @@ class Cluster:
     live: ClassVar[List[Cluster]] = []
     wrecks: ClassVar[List[Tuple[str, str]]] = []
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Optional[ServerTLS] = None) -> None:
         self.nodes: List[Node] = []
         self.backend = ""
+        self._tls = tls
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -135,7 +154,9 @@ class Cluster:
     def _etcd_on_switch(self) -> EtcdServer:
         # setpriv: etcd dies with the test process, however that ends.
         prefix = (*self.switch.prefix, "setpriv", "--pdeathsig", "KILL", "--")
-        return EtcdServer(FILES / "etcd", prefix=prefix, address=str(SWITCH_ADDRESS), port=2379)
+        return EtcdServer(
+            FILES / "etcd", prefix=prefix, address=str(SWITCH_ADDRESS), port=2379, tls=self._tls
+        )
 
     def put(self, key: str, value: str) -> None:
         """key: below the prefix, such as "config" or "subnets/10.5.1.0-24"."""
@@ -158,9 +179,13 @@ class Cluster:
 
     def time_to_live(self, key: str) -> int:
         """Seconds left to the lease of a key."""
+        answer = self.etcd.ctl("lease", "timetolive", f"{self.lease_id(key):x}", "--write-out=json")
+        return int(json.loads(answer)["ttl"])
+
+    def lease_id(self, key: str) -> int:
+        """Of the etcd lease that a key is attached to; 0: it stays for ever."""
         (item,) = json.loads(self.etcd.ctl("get", key, "--write-out=json"))["kvs"]
-        lease = f"{item['lease']:x}"
-        return int(json.loads(self.etcd.ctl("lease", "timetolive", lease, "--write-out=json"))["ttl"])
+        return int(item.get("lease", 0))
 
     def leases(self) -> Dict[str, str]:
         """What is stored under subnets/: full key to value."""

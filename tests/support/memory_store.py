@@ -75,9 +75,10 @@ class MemoryEtcd:
 
     def wipe(self) -> None:
         """Its data directory is emptied: the same cluster id, no keys, revision 1."""
-        self.stop()
-        self._clear()
-        self.start()
+        with self.lock:
+            self.life += 1
+            self._clear()
+            self.lock.notify_all()
 
     def compact(self, revision: int) -> None:
         with self.lock:

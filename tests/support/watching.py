@@ -9,6 +9,7 @@ import queue
 import threading
 from typing import Optional
 
+from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreError
 from ansible_collections.weft.flannel.plugins.module_utils._store import Store, WatchBatch
 
 
@@ -17,7 +18,7 @@ class WatchingThread:
 
     def __init__(self, store: Store, key_or_prefix: str, from_revision: int) -> None:
         self.stop = threading.Event()
-        self.fault: Optional[Exception] = None
+        self.fault: Optional[StoreError] = None
         self._batches: queue.Queue[WatchBatch] = queue.Queue()
         self._watch = store.watch(key_or_prefix, from_revision, self.stop)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -27,7 +28,7 @@ class WatchingThread:
         try:
             for batch in self._watch:
                 self._batches.put(batch)
-        except Exception as error:
+        except StoreError as error:
             self.fault = error
 
     def next_batch(self, timeout: float = 10.0) -> WatchBatch:

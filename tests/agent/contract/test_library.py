@@ -14,6 +14,9 @@ import sys
 
 import pytest
 
+from tests.support.certs import CertificateAuthority
+from tests.support.etcd import EtcdServer, ServerTLS
+
 pytestmark = pytest.mark.newest
 
 STORE = "from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions, open_store\n"
@@ -107,3 +110,19 @@ def test_nothing_is_written_to_stderr_while_etcd_comes_and_goes(server):
         output, noise = client.communicate(timeout=30)
     assert output.split() == ["StoreUnavailable"] * 3
     assert noise == ""
+
+
+def test_nothing_is_written_to_stderr_when_a_handshake_fails(tmp_path, authority):
+    pair = authority.issue("handshake", ["127.0.0.1"])
+    stranger = CertificateAuthority(tmp_path / "stranger", "stranger")
+    with EtcdServer(tmp_path / "etcd", tls=ServerTLS(authority.cert, pair.cert, pair.key)) as server:
+        done = run_python(
+            STORE
+            + "import sys\n"
+            + "store = open_store(StoreOptions((sys.argv[1],), ca_cert=sys.argv[2]))\n"
+            + "try:\n    store.get('/key')\n"
+            + "except Exception as error:\n    print(type(error).__name__)\n",
+            server.endpoint,
+            str(stranger.cert),
+        )
+    assert (done.stdout, done.stderr) == ("StoreTLSError\n", "")
