@@ -88,7 +88,7 @@ def refuse_unwired(state: DockerState) -> None:
         raise DockerError(
             "docker.service",
             "its command does not take flannel's options",
-            "run `systemctl daemon-reload`; then `systemctl cat docker` must end with the ExecStart= of zz-flannel.conf",
+            "run `systemctl daemon-reload`; `systemctl cat docker` must end with the ExecStart= of zz-flannel.conf",
         )
 
 

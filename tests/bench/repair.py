@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "ac")]
 
 from tests.support.agent import build_bundle  # noqa: E402
-from tests.support.cluster import Cluster, Node  # noqa: E402
+from tests.support.cluster import Cluster  # noqa: E402
 from tests.support.damage import IN_THE_FIREWALL, ON_THE_DEVICE, ON_THE_HOST, Damage  # noqa: E402
 from tests.support.netns import enter_private_namespaces  # noqa: E402
+from tests.support.node import Node  # noqa: E402
 from tests.support.traffic import assert_ping  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Callable, Tuple
 
-from tests.support.cluster import Node
+from tests.support.node import Node
 
 FOREIGN_RULE = "-s 203.0.113.0/24 -j ACCEPT"
 Damage = Callable[[Node, Node], None]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cluster import PREFIX, Cluster
+from tests.support.cluster import Cluster
+from tests.support.node import PREFIX
 from tests.support.traffic import Pinger, assert_ping
 
 pytestmark = pytest.mark.usefixtures("bundle")

@@ -11,7 +11,8 @@ from typing import Callable, Iterator, Tuple
 
 import pytest
 
-from tests.support.cluster import PREFIX, Cluster
+from tests.support.cluster import Cluster
+from tests.support.node import PREFIX
 from tests.support.traffic import Pinger, assert_ping
 from tests.support.waiting import wait_until
 
@@ -55,6 +56,11 @@ def with_the_mac_of_an_older_peer(cluster: Cluster) -> Lease:
     return vxlan_lease("10.5.210.0-24", "192.0.2.77", cluster.nodes[1].vtep_mac)
 
 
+def with_a_key_that_ends_like_an_older_peers(cluster: Cluster) -> Lease:
+    """Upstream's grammar has no anchor at the left, so that it takes this key for the peer's."""
+    return vxlan_lease(f"x{cluster.nodes[1].host.subnet.network_address}-24", "192.0.2.77")
+
+
 def as_written(key: str, public_ip: str, mac: str = MAC) -> Callable[[Cluster], Lease]:
     return lambda cluster: vxlan_lease(key, public_ip, mac)
 
@@ -86,6 +92,7 @@ BAD = {
     "MAC not a MAC": as_written("10.5.210.0-24", "192.0.2.77", "flannel"),
     "key not a subnet": junk("lost+found", "{}"),
     "key with a bad octet": junk("10.5.300.0-24", "{}"),
+    "key that ends like an older peer's": with_a_key_that_ends_like_an_older_peers,
     "key with host bits": as_written("10.5.210.7-24", "192.0.2.77"),
     "value empty": junk("10.5.210.0-24", ""),
     "value not JSON": junk("10.5.210.0-24", "PublicIP=192.0.2.77"),

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 MODES = {
     "by notification": ("--kernel-resync=3600", "--iptables-resync=3600"),
-    "by periodic pass": ("--kernel-resync=2", "--iptables-resync=2"),
+    "by periodic pass": ("--kernel-resync=1", "--iptables-resync=1"),
 }
 
 

@@ -15,6 +15,7 @@ from tests.support.traffic import Pinger, assert_ping
 pytestmark = pytest.mark.usefixtures("bundle")
 
 
+@pytest.mark.newest
 def test_kill_and_restart_lose_no_packet(cluster: Cluster, backend: str) -> None:
     cluster.configure(backend)
     one, two = cluster.join(1, 2, flags=("--ip-masq",))

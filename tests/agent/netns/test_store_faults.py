@@ -13,8 +13,9 @@ from typing import Iterator
 
 import pytest
 
-from tests.support.cluster import Cluster, Node
+from tests.support.cluster import Cluster
 from tests.support.netns import FILES, SWITCH_ADDRESS
+from tests.support.node import Node
 from tests.support.traffic import Pinger, assert_ping
 from tests.support.waiting import wait_until
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cluster import Cluster, Node
+from tests.support.cluster import Cluster
+from tests.support.node import Node
 from tests.support.traffic import Pinger, assert_ping
 from tests.support.waiting import wait_until
 
@@ -115,6 +116,43 @@ def test_host_gw(cluster: Cluster) -> None:
     assert str(one.host.subnet) == "10.5.34.0/24"
     assert set(foreign) <= set(one.routes())
     assert "10.5.99.0/24" in one.agent.log
+
+
+def test_what_others_own_is_left_alone(cluster: Cluster, backend: str) -> None:
+    """Through a start, peers that come and go, and full passes."""
+    cluster.configure(backend)
+    one, two = (
+        cluster.add_node(1, "--ip-masq", "--kernel-resync=1", "--iptables-resync=1"),
+        cluster.join(2)[0],
+    )
+    foreign = (
+        "addr add 203.0.113.1/24 dev eth0",
+        "addr add 10.5.255.1/32 dev lo",
+        "route add 198.51.100.0/24 via 192.0.2.99",
+        "route add 10.6.1.0/24 via 192.0.2.99",
+        "route add 10.5.0.0/16 via 192.0.2.99 metric 500",
+        "route add unreachable 10.5.251.0/24",
+        "neigh add 192.0.2.98 lladdr 02:00:00:00:98:01 dev eth0 nud permanent",
+        "link add vxlan7 type vxlan id 7 dev eth0 dstport 8473",
+        "link set vxlan7 up",
+        "route add 10.5.252.0/24 dev vxlan7",
+    )
+    for command in foreign:
+        one.host.ip(command)
+    one.host.execute("iptables", "-N", "FOREIGN")
+    one.host.execute("iptables", "-A", "FORWARD", "-s", "10.5.0.0/16", "-j", "FOREIGN")
+    before = one.foreign_state()
+    one.agent.start()
+    one.agent.wait_ready()
+    wait_until(lambda: one.routes_to(two.host.subnet), "the peer is known")
+    (three,) = cluster.join(3)
+    wait_until(lambda: one.routes_to(three.host.subnet), "a newcomer is known")
+    three.agent.stop()
+    cluster.etcd.delete(three.lease_key)
+    wait_until(lambda: not one.routes_to(three.host.subnet), "and forgotten")
+    one.host.ip(f"route del {two.host.subnet}")
+    wait_until(lambda: one.routes_to(two.host.subnet), "a pass has put the route back")
+    assert one.foreign_state() == before
 
 
 def test_a_device_that_does_not_fit_is_replaced_with_a_reason(cluster: Cluster) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.traffic import assert_ping
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module")
 def pair(bundle: None) -> Iterator[Cluster]:

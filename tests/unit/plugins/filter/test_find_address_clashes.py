@@ -30,7 +30,7 @@ def test_every_host_of_a_clash_is_named_once() -> None:
 
 def test_a_lease_of_somebody_else_is_a_clash() -> None:
     (clash,) = find_address_clashes([("n1", "192.0.2.1", SUBNET_ENV)], [lease("192.0.2.1", "10.42.9.0/24")])
-    assert clash.startswith("n1 would publish 192.0.2.1, but a live lease for 10.42.9.0/24")
+    assert clash.startswith("n1 would publish 192.0.2.1, but so does a live lease for 10.42.9.0/24")
 
 
 def test_the_own_lease_is_not() -> None:

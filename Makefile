@@ -1,0 +1,127 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Everything a maintainer runs.  Each target sets up what it needs (tools/setup); `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Tools come from the tool environment; their caches and their state stay in build/.
+# ssh's control sockets do not: a long path to the checkout would exceed a socket's 108 characters.
+export PATH := $(CURDIR)/build/venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/ac
+export ANSIBLE_HOME := $(CURDIR)/build/ansible/$(WEFT_CLUSTER)
+export ANSIBLE_SSH_CONTROL_PATH_DIR := /run/weft/ssh
+export MOLECULE_GLOB := molecule/*/molecule.yml
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+export CONTAINER_ENGINE ?= podman
+export NO_COLOR := 1
+
+# Name, network and first port of the machines: change all three to have a second cluster beside it.
+export WEFT_CLUSTER ?= weft
+export WEFT_NET ?= 172.30.78
+export WEFT_PORT_BASE ?= 42210
+
+# What hosts run: the distribution's Python and libraries.
+host_python := /usr/bin/python3
+pytest := -m pytest
+step := /usr/bin/python3 tools/step.py
+shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh$$' --recursive tools molecule roles)
+in_cluster := tools/with-cgroup2
+
+.PHONY: help setup check python-lint types yaml-lint ansible-lint unit bundle contract contract-modules contract-latest \
+	netns sanity artifact image molecule molecule-create molecule-destroy test demo demo-down clean shell-lint
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install missing Debian packages and the tool environment (every target does)
+	@tools/setup
+
+check: python-lint types shell-lint yaml-lint ansible-lint unit ## the quick part: lint, types, unit tests
+
+python-lint: setup
+	ruff check .
+	ruff format --check .
+
+types: setup
+	tools/check-types
+
+shell-lint: setup
+	shellcheck $(shell_scripts)
+
+yaml-lint: setup
+	yamllint --strict .
+
+ansible-lint: setup
+	ansible-lint --offline --profile production
+
+unit: setup ## unit tests: rules and modules under the tool environment, the agent under the host's Python
+	python $(pytest) tests/unit
+	$(host_python) $(pytest) tests/agent/unit
+
+bundle: setup ## write build/flanneld.pyz, the program that hosts run
+	$(host_python) plugins/plugin_utils/_bundle.py build/flanneld.pyz
+
+contract: setup ## store and leases against real etcd, with the distribution's libraries
+	$(host_python) $(pytest) tests/agent/contract
+
+contract-modules: setup ## the modules, run by Ansible, against real etcd
+	$(host_python) $(pytest) tests/contract_modules
+
+contract-latest: bundle ## the same, and a few namespace tests, with the newest libraries from PyPI
+	tools/make-venv build/venv-newest requirements/newest.txt
+	build/venv-newest/bin/python $(pytest) tests/agent/contract
+	build/venv-newest/bin/python $(pytest) -m newest tests/agent/netns
+
+netns: bundle ## agents between network namespaces on this kernel
+	$(host_python) $(pytest) tests/agent/netns
+
+sanity: setup ## ansible-test sanity
+	tools/sanity
+
+artifact: setup ## build the collection, install it alone, use it from there
+	tools/check-artifact
+
+image: setup
+	$(in_cluster) tools/build-image
+
+molecule-create: image ## three machines with systemd, ready for a play
+	$(in_cluster) molecule create --no-command-borders
+
+molecule-destroy: setup ## remove them
+	$(in_cluster) molecule destroy --no-command-borders
+
+molecule: image ## site.yml on three machines: check mode, traffic, a power cut
+	$(in_cluster) molecule test --all --no-command-borders
+
+# Each step with its limit in seconds, cheap ones first.
+test: setup ## everything; a line for each step, its output in build/log
+	@$(step) python-lint 120 $(MAKE) python-lint
+	@$(step) types 300 $(MAKE) types
+	@$(step) shell-lint 60 $(MAKE) shell-lint
+	@$(step) yaml-lint 120 $(MAKE) yaml-lint
+	@$(step) ansible-lint 300 $(MAKE) ansible-lint
+	@$(step) unit 300 $(MAKE) unit
+	@$(step) sanity 600 $(MAKE) sanity
+	@$(step) artifact 120 $(MAKE) artifact
+	@$(step) contract 600 $(MAKE) contract
+	@$(step) contract-modules 600 $(MAKE) contract-modules
+	@$(step) contract-latest 600 $(MAKE) contract-latest
+	@$(step) netns 900 $(MAKE) netns
+	@$(step) image 600 $(MAKE) image
+	@$(step) molecule 900 $(MAKE) molecule
+	@echo "make test: every step passed"
+
+demo: image ## a cluster to look at: three machines, site.yml, verification, a summary
+	@tools/demo up
+
+demo-down: setup ## remove the demo cluster
+	@tools/demo down
+
+clean: ## remove all that these targets made, outside the checkout too
+	tools/clean

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# describe.sh: all that a failed scenario may be explained by, from inside a machine.
+
+show() { printf '\n$ %s\n' "$*"; "$@" 2>&1; }
+
+show systemctl --failed --no-pager
+show ip -details -brief address
+show ip -details link show type vxlan
+show ip route
+show ip neighbour
+show bridge fdb show dev flannel.1
+show iptables-save
+show cat /run/flannel/subnet.env
+show docker ps --all
+show env ETCDCTL_API=3 etcdctl get --prefix /coreos.com/network
+show journalctl --boot --no-pager --lines 300 --unit flanneld --unit etcd --unit docker

@@ -1,0 +1,50 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the archive on the controller and hands it to ansible.builtin.copy; the module of this name documents it."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from typing import Any, Dict, Optional
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.weft.flannel.plugins.plugin_utils._bundle import Bundle, build_bundle
+
+
+class ActionModule(ActionBase):
+    """Puts flanneld-<version>-<hash>.pyz into a directory of the host."""
+
+    TRANSFERS_FILES = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        result: Dict[str, Any] = super().run(tmp, task_vars)
+        _result, arguments = self.validate_argument_spec({"directory": {"type": "path", "required": True}})
+        try:
+            bundle = build_bundle()
+        except (OSError, ValueError) as error:
+            return {**result, "failed": True, "msg": f"flanneld cannot be packed: {error}"}
+        dest = posixpath.join(arguments["directory"], bundle.file_name)
+        result.update(self._copy(bundle, dest, task_vars or {}))
+        result.update(dest=dest, version=bundle.version, sha256=bundle.sha256)
+        return result
+
+    def _copy(self, bundle: Bundle, dest: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """Run the copy action on the archive; check mode, diff and idempotence are its own."""
+        with tempfile.NamedTemporaryFile(suffix=".pyz") as file:
+            file.write(bundle.content)
+            file.flush()
+            task = self._task.copy()
+            task.args = {"src": file.name, "dest": dest, "mode": "0755"}
+            copy = self._shared_loader_obj.action_loader.get(
+                "ansible.builtin.copy",
+                task=task,
+                connection=self._connection,
+                play_context=self._play_context,
+                loader=self._loader,
+                templar=self._templar,
+                shared_loader_obj=self._shared_loader_obj,
+            )
+            copied: Dict[str, Any] = copy.run(task_vars=task_vars)
+        return copied

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An etcd that wants client certificates, and every way to get them wrong: exit 5, and what to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+
+from tests.support.certs import CertificateAuthority
+from tests.support.cluster import Cluster
+from tests.support.etcd import ServerTLS
+from tests.support.netns import SWITCH_ADDRESS
+from tests.support.node import Node
+
+FLAGS = {"ca": "--etcd-cafile", "cert": "--etcd-certfile", "key": "--etcd-keyfile"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
+    """What an operator may have lying around, right and wrong."""
+    directory = tmp_path_factory.mktemp("tls")
+    ca, stranger = CertificateAuthority(directory / "ours"), CertificateAuthority(directory / "stranger")
+    server = ca.issue("etcd", [str(SWITCH_ADDRESS)])
+    client, strange_client = ca.issue("flanneld"), stranger.issue("flanneld")
+    return {
+        "ca": ca.cert,
+        "cert": client.cert,
+        "key": client.key,
+        "server cert": server.cert,
+        "server key": server.key,
+        "strange ca": stranger.cert,
+        "strange cert": strange_client.cert,
+        "strange key": strange_client.key,
+        "missing": directory / "missing.pem",
+        "empty": _empty(directory / "empty.pem"),
+    }
+
+
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def guarded(bundle: None, files: Dict[str, Path]) -> Iterator[Cluster]:
+    """A cluster whose etcd serves TLS, and only to clients with a certificate of its CA."""
+    tls = ServerTLS(
+        files["ca"], files["server cert"], files["server key"], files["ca"], files["cert"], files["key"]
+    )
+    with Cluster(tls) as cluster:
+        cluster.configure("vxlan")
+        yield cluster
+
+
+def add_node(cluster: Cluster, files: Dict[str, Path], **chosen: str) -> Node:
+    return cluster.add_node(1, *(f"{FLAGS[what]}={files[name]}" for what, name in chosen.items()))
+
+
+def test_the_right_files_work(guarded: Cluster, files: Dict[str, Path]) -> None:
+    node = add_node(guarded, files, ca="ca", cert="cert", key="key")
+    node.agent.start()
+    node.agent.wait_ready()
+    assert list(guarded.leases()) == [node.lease_key]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"ca": "strange ca", "cert": "cert", "key": "key"}, "not signed by the given CA"),
+        ({"ca": "ca", "cert": "strange cert", "key": "strange key"}, "refuses our client certificate"),
+        ({"ca": "ca", "cert": "cert", "key": "strange key"}, "stranger/flanneld.key"),
+        ({"ca": "missing", "cert": "cert", "key": "key"}, "missing.pem"),
+        ({"ca": "ca", "cert": "missing", "key": "key"}, "missing.pem"),
+        ({"ca": "ca", "cert": "cert", "key": "empty"}, "empty.pem"),
+    ],
+    ids=[
+        "another CA",
+        "a certificate of another CA",
+        "not a pair",
+        "no CA file",
+        "no certificate",
+        "an empty key",
+    ],
+)
+def test_wrong_files_end_it_with_5(
+    guarded: Cluster, files: Dict[str, Path], chosen: Dict[str, str], told: str
+) -> None:
+    node = add_node(guarded, files, **chosen)
+    node.agent.start()
+    assert node.agent.wait() == 5
+    (complaint,) = node.agent.complaints()
+    assert told in complaint
+    assert not node.host.subnet_file.exists()
+    assert guarded.leases() == {}
+
+
+def test_no_certificate_at_all_ends_it_with_5(guarded: Cluster, files: Dict[str, Path]) -> None:
+    node = add_node(guarded, files, ca="ca")
+    node.agent.start()
+    assert node.agent.wait() == 5
+    assert "certificate" in node.agent.complaints()[-1]
