@@ -78,7 +78,9 @@ class StoreTLSError(StoreError):
 class StoreCompacted(StoreError):
     """The revision asked for is gone; list again and watch from there."""
 
-    def __init__(self, subject: str, cause: str, next_step: str, compact_revision: Optional[int] = None) -> None:
+    def __init__(
+        self, subject: str, cause: str, next_step: str, compact_revision: Optional[int] = None
+    ) -> None:
         super().__init__(subject, cause, next_step)
         self.compact_revision = compact_revision
 

@@ -127,40 +127,31 @@ class Store(Protocol):
 
     def get(self, key: str) -> Optional[KeyValue]:
         """The key as it is now, None if it does not exist."""
-        ...
 
     def list(self, key_or_prefix: str) -> Listing:
         """One key, or (text ending in "/") all keys below a prefix."""
-        ...
 
     def create(self, key: str, value: bytes, lease_id: int = 0) -> WriteResult:
         """Put the key if it does not exist. Raises StoreLeaseLost if the lease does not exist."""
-        ...
 
     def replace(self, key: str, value: bytes, expected_mod_revision: int, lease_id: int = 0) -> WriteResult:
         """Put the key if it was last changed at that revision (0: if it does not exist); it then hangs on
         `lease_id` and on no other lease. Raises StoreLeaseLost if the lease does not exist."""
-        ...
 
     def delete(self, key: str, expected_mod_revision: int) -> WriteResult:
         """Delete the key if it was last changed at that revision."""
-        ...
 
     def grant(self, ttl_seconds: int) -> int:
         """Make a lease and return its id. etcd raises a very short time to live to its own minimum."""
-        ...
 
     def keep_alive(self, lease_id: int) -> int:
         """Start the lease's time anew and return it in seconds. Raises StoreLeaseLost if it is gone."""
-        ...
 
     def time_to_live(self, lease_id: int) -> int:
         """Seconds the lease has left, -1 if it is gone."""
-        ...
 
     def revoke(self, lease_id: int) -> None:
         """End the lease and delete the keys that hang on it. A lease that is gone already is no error."""
-        ...
 
     def watch(self, key_or_prefix: str, from_revision: int, stop: threading.Event) -> Iterator[WatchBatch]:
         """What happens to a key, or (text ending in "/") to all keys below a prefix, from that revision on.
@@ -170,12 +161,10 @@ class Store(Protocol):
         is gone, StoreUnavailable when the connection is lost or the server falls silent for about 10
         seconds. It never resumes by itself: list again and watch from there.
         """
-        ...
 
     def close(self) -> None:
         """Give the connection back. From any thread, any number of times: a call or watch that is under way
         in the owner's thread raises StoreUnavailable, and so does every later one."""
-        ...
 
 
 def open_store(options: StoreOptions) -> Store:

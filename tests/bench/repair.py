@@ -9,22 +9,23 @@ here, which takes about as long as the commands that read the host's state.
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import time
 from pathlib import Path
 from typing import List, Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "build" / "ac")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.support.agent import build_bundle  # noqa: E402
-from tests.support.cluster import Cluster  # noqa: E402
-from tests.support.damage import IN_THE_FIREWALL, ON_THE_DEVICE, ON_THE_HOST, Damage  # noqa: E402
-from tests.support.netns import enter_private_namespaces  # noqa: E402
-from tests.support.node import Node  # noqa: E402
-from tests.support.traffic import assert_ping  # noqa: E402
-from tests.support.waiting import wait_until  # noqa: E402
+importlib.import_module("tests.conftest")  # makes the collection importable
+from tests.support.agent import build_bundle
+from tests.support.cluster import Cluster
+from tests.support.damage import IN_THE_FIREWALL, ON_THE_DEVICE, ON_THE_HOST, Damage
+from tests.support.netns import enter_private_namespaces
+from tests.support.node import Node
+from tests.support.traffic import assert_ping
+from tests.support.waiting import wait_until
 
 ROUNDS = 5
 
@@ -58,12 +59,12 @@ def measure(backend: str, damages: Sequence[Damage]) -> None:
         report("first start", [time_start(one), time_start(two)])
         assert_ping(one.container, two.container)
         restarts: List[float] = []
-        for _ in range(ROUNDS):
+        for _round in range(ROUNDS):
             one.agent.kill()
             restarts.append(time_start(one))
         report("restart after kill -9", restarts)
         for damage in damages:
-            report(damage.__name__, [time_repair(one, two, damage) for _ in range(ROUNDS)])
+            report(damage.__name__, [time_repair(one, two, damage) for _round in range(ROUNDS)])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Relay:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _address = self._listener.accept()
                 server = socket.create_connection(self._target)
                 self._sockets += [client, server]
                 threading.Thread(target=self._pass_requests, args=(client, server), daemon=True).start()

@@ -194,7 +194,7 @@ def assert_ping(source: ContainerEndpoint, target: ContainerEndpoint, timeout: f
 def assert_no_ping(source: ContainerEndpoint, target: ContainerEndpoint) -> None:
     """Three packets, and no answer."""
     with EchoServer(target, target.address) as echo:
-        assert not any(_answers(echo, source) for _ in range(3)), f"{source.name} reaches {target.name}"
+        assert not any(_answers(echo, source) for _round in range(3)), f"{source.name} reaches {target.name}"
 
 
 def datagram_fits(source: ContainerEndpoint, target: ContainerEndpoint, size: int) -> bool:
@@ -205,7 +205,7 @@ def datagram_fits(source: ContainerEndpoint, target: ContainerEndpoint, size: in
 
 def source_seen(client: Endpoint, server: Endpoint, address: IPv4Address) -> str:
     """Connect from `client` to `address` at `server` over TCP; the client address that the server saw."""
-    with _connection(client, server, address) as (_, accepted):
+    with _connection(client, server, address) as (_client, accepted):
         return str(accepted.getpeername()[0])
 
 
@@ -240,7 +240,7 @@ def _connection(
         for end in (listener, opener):
             end.settimeout(15)
         opener.connect(listener.getsockname())
-        accepted, _ = listener.accept()
+        accepted, _address = listener.accept()
         with accepted:
             accepted.settimeout(15)
             yield opener, accepted

@@ -350,10 +350,10 @@ def test_a_closed_store_leaves_no_thread_and_no_connection(server):
         return len(list(Path("/proc/self/fd").iterdir()))
 
     # gRPC keeps a few threads and descriptors for all its life.
-    for _ in range(3):
+    for _round in range(3):
         use_a_store()
     threads, files = count_threads(), count_files()
-    for _ in range(10):
+    for _round in range(10):
         use_a_store()
     wait_until(lambda: count_threads() <= threads + 2, "the threads are gone")
     wait_until(lambda: count_files() <= files + 2, "the descriptors are closed")

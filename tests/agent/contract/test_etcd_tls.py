@@ -66,7 +66,7 @@ def fail_with(options, kind):
     """The one error of that kind that a list ends with."""
     with pytest.raises(kind) as caught:
         list_with(options)
-    assert type(caught.value) is kind
+    assert caught.type is kind
     assert caught.value.next_step
     return caught.value
 

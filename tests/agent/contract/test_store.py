@@ -207,7 +207,7 @@ def test_a_lease_counts_down_from_what_was_asked_for(store):
 
 
 def test_leases_have_ids_of_their_own(store):
-    assert len({store.grant(60) for _ in range(3)} - {0}) == 3
+    assert len({store.grant(60) for _round in range(3)} - {0}) == 3
 
 
 def test_keep_alive_answers_with_the_whole_time(store):

@@ -54,7 +54,7 @@ def test_a_host_reaches_containers(pair: Cluster) -> None:
 
 @pytest.mark.parametrize("outside", [OUTSIDE_ADDRESS, SWITCH_ADDRESS])
 def test_outside_a_container_is_seen_as_its_host(pair: Cluster, outside: IPv4Address) -> None:
-    one, _ = pair.nodes
+    one = pair.nodes[0]
     assert source_seen(one.container, pair.switch, outside) == str(one.host.address)
 
 

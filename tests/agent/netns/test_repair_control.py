@@ -21,7 +21,7 @@ def test_a_deaf_agent_without_a_pass_repairs_nothing(cluster: Cluster, backend: 
     assert_ping(one.container, two.container)
     assert deafen(one.agent.pid) > 0
     whole = two.state()
-    for _ in range(3):  # each time as long as the agent that hears takes
+    for _round in range(3):  # each time as long as the agent that hears takes
         for node, peer in ((one, two), (two, one)):
             node.host.ip(f"route flush exact {peer.host.subnet}")
             node.host.execute("iptables", "-t", "nat", "-F", "POSTROUTING")

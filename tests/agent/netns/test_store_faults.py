@@ -78,7 +78,7 @@ def test_frozen(pair: Cluster) -> None:
 
 
 def test_compacted_past_the_watch_while_the_agent_was_cut_off(pair: Cluster) -> None:
-    one, _ = pair.nodes
+    one = pair.nodes[0]
     with undisturbed(pair), cut_off_from_etcd(one):
         (newcomer,) = pair.join(3)
         pair.etcd.compact(pair.revision())

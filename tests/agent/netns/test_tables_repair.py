@@ -191,7 +191,7 @@ DAMAGE = {
 @pytest.mark.parametrize("commands", DAMAGE.values(), ids=DAMAGE.keys())
 def test_repair_by_notifications_alone(listener: Agent, commands: Sequence[str]) -> None:
     listener.run_until(host_is_right)
-    for _ in range(2):
+    for _round in range(2):
         for command in commands:
             sh(command)
         listener.run_until(host_is_right)
@@ -199,7 +199,7 @@ def test_repair_by_notifications_alone(listener: Agent, commands: Sequence[str])
 
 def test_repair_by_the_pass_alone(deaf: Agent) -> None:
     deaf.run_until(host_is_right)
-    for commands in (commands for commands in DAMAGE.values() for _ in range(2)):
+    for commands in (commands for commands in DAMAGE.values() for _round in range(2)):
         for command in commands:
             sh(command)
         deaf.reconciler.mark_all()
@@ -209,7 +209,7 @@ def test_repair_by_the_pass_alone(deaf: Agent) -> None:
 def test_the_underlay_vanishes_and_returns(listener: Agent) -> None:
     """The kernel deletes a VXLAN device with the device below it."""
     listener.run_until(host_is_right)
-    for _ in range(2):
+    for _round in range(2):
         sh("ip link del eth0")
         listener.run_until(lambda: ("link", "flannel.1") in listener.reconciler.problems())
         add_underlay("eth0", "192.0.2.1/24")

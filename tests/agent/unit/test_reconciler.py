@@ -109,7 +109,7 @@ class Host:
     def settle(self) -> Tuple[str, ...]:
         """Hand over events and reconcile until nothing happens any more; what the tables were asked for."""
         start = len(self.log)
-        for _ in range(10):
+        for _round in range(10):
             events, self.events[:] = list(self.events), []
             for event in events:
                 self.reconciler.note(event)
@@ -267,7 +267,7 @@ def test_drift_is_repaired_by_the_notification_alone(
     up: Host, spoiled: Optional[Route], repair: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    for _ in range(2):
+    for _round in range(2):
         up.routes.put("a", spoiled)
         assert up.settle() == (repair,)
     assert up.reconciler.repairs == {"link": 0, "route": 2}
@@ -276,7 +276,7 @@ def test_drift_is_repaired_by_the_notification_alone(
 
 
 def test_drift_is_repaired_by_a_pass_alone(up: Host) -> None:
-    for _ in range(2):
+    for _round in range(2):
         up.routes.things.pop("a")
         assert up.settle() == ()
         up.reconciler.mark("route")
@@ -376,7 +376,7 @@ def test_each_failing_object_waits_on_its_own(up: Host) -> None:
         ("route", "c"): "refused"
     }
     waits = []
-    for _ in range(8):
+    for _round in range(8):
         wait = up.reconciler.reconcile()
         assert wait is not None
         waits.append(wait)
@@ -399,7 +399,7 @@ def test_each_failing_object_waits_on_its_own(up: Host) -> None:
 def test_the_same_failure_is_told_once(up: Host, caplog: pytest.LogCaptureFixture) -> None:
     up.routes.refused.add("c")
     up.reconciler.want("c", [Route("c")])
-    for _ in range(3):
+    for _round in range(3):
         up.settle()
         up.now += LONGEST_DELAY
     assert caplog.messages == ["route c: refused; wait"]
@@ -428,7 +428,7 @@ def test_a_failure_nobody_wants_any_more_is_forgotten(up: Host) -> None:
 def test_an_event_on_the_device_ends_the_waiting(up: Host) -> None:
     up.routes.refused.add("c")
     up.reconciler.want("c", [Route("c")])
-    for _ in range(6):
+    for _round in range(6):
         up.settle()
         up.now += LONGEST_DELAY
     up.routes.refused.clear()

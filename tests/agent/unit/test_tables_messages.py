@@ -21,7 +21,7 @@ VTEP = VxlanLink("flannel.1", 1, "c6:d2:32:6f:8f:44", 1450, "eth0", ip_address("
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_to_an_end(data: bytes) -> None:
-    assert sum(len(message.body) for _, message in parse_messages(data)) <= len(data)
+    assert sum(len(message.body) for _sequence, message in parse_messages(data)) <= len(data)
     assert all(len(value) <= len(data) for value in parse_attributes(data, 0).values())
 
 

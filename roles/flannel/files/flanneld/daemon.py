@@ -346,7 +346,7 @@ class Daemon:
     def _problems(self) -> List[KernelError]:
         """What stands between us and a node that works, apart from peers."""
         ours = {WHOLE_TABLE, *(thing.key for thing in self._ours)}
-        return [error for (_, key), error in self._reconciler.problems().items() if key in ours]
+        return [error for (_table, key), error in self._reconciler.problems().items() if key in ours]
 
     def _raise_if_impossible(self) -> None:
         for error in self._problems():

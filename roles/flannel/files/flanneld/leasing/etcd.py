@@ -102,7 +102,7 @@ class EtcdSubnetManager:
         """By public IP, else by the previous subnet, else any free one; a lost race starts over with a new listing."""
         with self._store() as store:
             own = OwnLease(store, self.layout, self.ttl)
-            for _ in range(RACES):
+            for _attempt in range(RACES):
                 lease = own.reuse(claim, config) or own.create_free(claim, config)
                 if lease is not None:
                     return lease

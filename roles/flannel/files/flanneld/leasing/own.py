@@ -103,7 +103,7 @@ class OwnLease:
             lease = self._create(Lease(previous, claim.attributes))
             if lease is not None:
                 return lease
-        for _ in range(PICKS):
+        for _attempt in range(PICKS):
             subnets = pick(config, taken)
             lease = self._create(Lease(subnets, claim.attributes))
             if lease is not None:

@@ -57,7 +57,7 @@ def read_previous_subnets(path: Path) -> Optional[Subnets]:
 
 
 def _find_subnet(values: Dict[str, str], family: Family) -> Optional[Network]:
-    _, key = _KEYS[family]
+    key = _KEYS[family][1]
     found = []
     for text in filter(None, (part.strip() for part in values.get(key, "").split(","))):
         try:

@@ -72,12 +72,12 @@ class Table(Protocol):
     """One kind of object. Tables are applied in the order they are handed to the reconciler, removed in reverse."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the log calls it."""
 
     @property
     def kind(self) -> type:
         """The class of its objects."""
-        ...
 
     def dump(self) -> Dict[Key, Any]:
         """All objects of this kind that exist now, ours and others'. Raises KernelError when they cannot be read."""

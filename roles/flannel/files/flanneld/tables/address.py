@@ -87,7 +87,7 @@ class AddressTable:
 
 def parse_address(message: Message) -> Optional[LinkAddress]:
     """The address of an RTM_NEWADDR or RTM_DELADDR; None if its device is gone already."""
-    family, length, _, _, index = IFADDRMSG.unpack_from(message.body)
+    family, length, _flags, _scope, index = IFADDRMSG.unpack_from(message.body)
     device = name_of(index)
     attributes = parse_attributes(message.body, IFADDRMSG.size)
     # On a point-to-point device IFA_ADDRESS is the other end and IFA_LOCAL ours; IPv6 may have the first only.

@@ -35,7 +35,7 @@ def apply_in_bulk(
                 errors[change.key] = explain_os_error(describe_change(table, change), error)
     try:
         with RouteSocket() as kernel:
-            outcomes = kernel.write([message for _, message in requests])
+            outcomes = kernel.write([message for _change, message in requests])
     except OSError as error:
         return {change.key: explain_os_error(describe_change(table, change), error) for change in changes}
     for (change, message), refusal in zip(requests, outcomes):

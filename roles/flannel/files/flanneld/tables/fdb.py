@@ -94,7 +94,7 @@ class FdbTable:
 
         name: gives the name of a device by its index.
         """
-        family, index, _, flags, _ = NDMSG.unpack_from(message.body)
+        family, index, _state, flags, _kind = NDMSG.unpack_from(message.body)
         if family != socket.AF_BRIDGE or not flags & _NTF_SELF:
             return None
         device = name(index)

@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
@@ -39,10 +40,12 @@ class Programs(NamedTuple):
     restore: str
 
 
-PROGRAMS: Mapping[Family, Programs] = {
-    IPV4: Programs("iptables", "iptables-save", "iptables-restore"),
-    IPV6: Programs("ip6tables", "ip6tables-save", "ip6tables-restore"),
-}
+PROGRAMS: Mapping[Family, Programs] = MappingProxyType(
+    {
+        IPV4: Programs("iptables", "iptables-save", "iptables-restore"),
+        IPV6: Programs("ip6tables", "ip6tables-save", "ip6tables-restore"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
         elif line.startswith(":"):
             current.chains.setdefault(line[1:].split()[0], [])
         elif line.startswith("-A "):
-            _, name, rule = line.split(" ", 2)
+            _option, name, rule = line.split(" ", 2)
             # Of thousands of other rules (kube-proxy) only the place matters.
             text = canonical_rule(rule) if _CHAIN_PREFIX in line else rule
             current.chains.setdefault(name, []).append(text)
@@ -199,7 +202,7 @@ def _quote(word: str) -> str:
 
 
 def _read_chain(family: Family, table: str, name: str, saved: SavedTable) -> Chain:
-    parents = [chain for chain, _ in saved.references(name)]
+    parents = [chain for chain, _rule in saved.references(name)]
     parent = parents[0] if len(set(parents)) == 1 else ""
     jump = saved.well_placed_jump(parent, name) if parent else ""
     return Chain(family, table, name, tuple(saved.chains[name]), parent, jump)

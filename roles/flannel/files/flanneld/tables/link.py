@@ -217,7 +217,7 @@ def read_vxlan_mac(name: str) -> Optional[str]:
 
 def parse_link(message: Message) -> Optional[Link]:
     """The device of an RTM_NEWLINK or RTM_DELLINK; None for messages about its role as a bridge port."""
-    family, _, _, flags, _ = IFINFOMSG.unpack_from(message.body)
+    family, _kind, _index, flags, _change = IFINFOMSG.unpack_from(message.body)
     if family != socket.AF_UNSPEC:
         return None
     attributes = parse_attributes(message.body, IFINFOMSG.size)

@@ -99,7 +99,7 @@ class NeighbourTable:
 
         name: gives the name of a device by its index.
         """
-        family, index, _, flags, _ = NDMSG.unpack_from(message.body)
+        family, index, _state, flags, _kind = NDMSG.unpack_from(message.body)
         if family not in (socket.AF_INET, socket.AF_INET6) or flags & _NTF_PROXY:
             return None
         device = name(index)

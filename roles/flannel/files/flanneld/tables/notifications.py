@@ -117,7 +117,7 @@ def read_news(kernel: socket.socket) -> List[Union[KernelMessages, Notifications
             log.warning("kernel notifications were lost; everything is read again")
             news.append(NotificationsLost())
             continue
-        messages += [message for _, message in parse_messages(data)]
+        messages += [message for _sequence, message in parse_messages(data)]
     if messages:
         news.append(KernelMessages(tuple(messages)))
     return news

@@ -151,7 +151,7 @@ def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optio
 
     name: gives the name of a device by its index.
     """
-    family, length, _, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(message.body)
+    family, length, _source_length, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(message.body)
     if table != TABLE_MAIN or tos or flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
         return None
     attributes = parse_attributes(message.body, RTMSG.size)

@@ -84,7 +84,7 @@ def parse_messages(data: bytes) -> Iterator[Tuple[int, Message]]:
     """The (sequence number, message) pairs of one datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             break
         yield sequence, Message(kind, flags, data[offset + _HEADER.size : offset + length])
@@ -151,7 +151,7 @@ class RouteSocket:
 
     def dump(self, kind: int, body: bytes) -> List[Message]:
         """Every object the request asks for. Raises OSError; EINTR when they never stood still long enough."""
-        for _ in range(_DUMP_ATTEMPTS):
+        for _attempt in range(_DUMP_ATTEMPTS):
             messages = self._dump_once(kind, body)
             if messages is not None:
                 return messages

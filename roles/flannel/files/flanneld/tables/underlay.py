@@ -99,7 +99,7 @@ class Underlay:
 
     @property
     def _devices(self) -> FrozenSet[str]:
-        return frozenset({self.name, *(device for _, device in self.onlink)})
+        return frozenset({self.name, *(device for _network, device in self.onlink)})
 
 
 def read_underlay(name: str) -> Underlay:
@@ -189,7 +189,7 @@ def _read_addresses() -> List[Tuple[int, InterfaceAddress]]:
         parsed = parse_address(message)
         if parsed is None:
             continue
-        _, length, flags, scope, index = IFADDRMSG.unpack_from(message.body)
+        _family, length, flags, scope, index = IFADDRMSG.unpack_from(message.body)
         attributes = parse_attributes(message.body, IFADDRMSG.size)
         if IFA_FLAGS in attributes:  # the eight bits of the header are not enough for all flags
             flags = U32.unpack(attributes[IFA_FLAGS])[0]
