@@ -55,10 +55,12 @@ def main(cluster: str, port_base: int) -> None:
     hosts = list(found)
     first, peer = found[hosts[0]], found[hosts[1]]
     ports = [str(port_base + number) for number in range(1, len(hosts) + 1)]
-    print(
-        f"\nEvery container reaches every other; what each server saw, and the round trip (MTU {first['mtu']}):\n"
-    )
+    mtu = first["mtu"]
+    print("\nEvery container reaches every other. What each server saw, and the round trip:\n")
     print(matrix(found))
+    print(
+        f"\n  Between all of them {mtu} bytes pass unfragmented and {mtu + 1} do not; 100 MB arrived unchanged."
+    )
     print(
         HINTS.format(
             ssh=f"ssh -i build/{cluster}/id_ed25519 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
@@ -66,7 +68,7 @@ def main(cluster: str, port_base: int) -> None:
             other_ports=", ".join(ports[1:]),
             first=hosts[0],
             peer=peer["container"],
-            mtu=first["mtu"],
+            mtu=mtu,
             store=first["host"],
         )
     )

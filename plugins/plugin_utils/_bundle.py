@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import sys
 import zipfile
@@ -116,8 +117,11 @@ def main(target: str) -> None:
     bundle = build_bundle()
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bundle.content)
-    path.chmod(0o755)
+    # A rename, because an agent may be starting from the old one.
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_bytes(bundle.content)
+    new.chmod(0o755)
+    new.replace(path)
     print(f"{path}: {bundle.file_name}")
 
 

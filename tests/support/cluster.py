@@ -75,9 +75,17 @@ class Cluster:
         self.etcd.ctl("put", f"--lease={granted}", f"{PREFIX}/{key}", value)
 
     def configure(self, backend: str, **options: object) -> None:
-        """Write a network config: 10.5.0.0/16 in /24 subnets. options: further keys of `Backend`."""
+        """Write a network config: 10.5.0.0/16 in /24 subnets. options: further keys of `Backend`.
+
+        Hosts lease at random below 10.5.200.0; what is above is for tests to write.
+        """
         self.backend = backend
-        config = {"Network": "10.5.0.0/16", "SubnetLen": 24, "Backend": {"Type": backend, **options}}
+        config = {
+            "Network": "10.5.0.0/16",
+            "SubnetLen": 24,
+            "SubnetMax": "10.5.199.0",
+            "Backend": {"Type": backend, **options},
+        }
         self.put("config", json.dumps(config))
 
     def revision(self) -> int:

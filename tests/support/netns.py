@@ -118,7 +118,9 @@ class Switch(Namespace):
 
     def __init__(self) -> None:
         super().__init__("switch")
-        self.ip("link add br0 type bridge mcast_snooping 0")
+        # Without an address of its own a bridge takes the lowest of its ports', and another one with each new host:
+        # the others would then talk to nobody until their ARP entries expire.
+        self.ip("link add br0 address 02:00:00:00:02:fe type bridge mcast_snooping 0")
         self.ip(f"addr add {SWITCH_ADDRESS}/{UNDERLAY.prefixlen} dev br0")
         self.ip(f"addr add {OUTSIDE_ADDRESS}/32 dev lo")
         self.ip("link set br0 up")
@@ -198,7 +200,7 @@ class Host(Namespace):
         """
         overlay_mtu = int(self.subnet_env["FLANNEL_MTU"])
         if not self.containers:
-            self.ip(f"link add docker0 mtu {overlay_mtu} type bridge")
+            self.ip(f"link add docker0 address 02:42:00:00:00:01 mtu {overlay_mtu} type bridge")
             self.ip(f"addr add {self.bridge_address} dev docker0")
             self.ip("link set docker0 up")
         address = IPv4Interface((self.bridge_address.ip + 1 + len(self.containers), self.subnet.prefixlen))

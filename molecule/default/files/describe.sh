@@ -16,5 +16,5 @@ show bridge fdb show dev flannel.1
 show iptables-save
 show cat /run/flannel/subnet.env
 show docker ps --all
-show env ETCDCTL_API=3 etcdctl get --prefix /coreos.com/network
+show env ETCDCTL_API=3 etcdctl --endpoints "http://$(hostname --all-ip-addresses | cut -d " " -f 1):2379" get --prefix /coreos.com/network
 show journalctl --boot --no-pager --lines 300 --unit flanneld --unit etcd --unit docker

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Generator, Iterator
+from typing import Generator, Iterator, List
 
 import pytest
 
@@ -16,6 +16,11 @@ from tests.support.netns import enter_private_namespaces
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes, because the fault it tests does")
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Slow tests first: several workers then share them, instead of one having them all at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

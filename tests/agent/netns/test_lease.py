@@ -43,10 +43,10 @@ def test_a_reservation_is_used_and_stays_one(cluster: Cluster, backend: str) -> 
     """A key without an etcd lease, for our public IP (spec 2.6)."""
     cluster.configure(backend)
     node = cluster.add_node(1)
-    cluster.put("subnets/10.5.222.0-24", f'{{"PublicIP":"{node.host.address}","PublicIPv6":null}}')
+    cluster.put("subnets/10.5.122.0-24", f'{{"PublicIP":"{node.host.address}","PublicIPv6":null}}')
     node.agent.start()
     node.agent.wait_ready()
-    assert str(node.host.subnet) == "10.5.222.0/24"
+    assert str(node.host.subnet) == "10.5.122.0/24"
     assert list(cluster.leases()) == [node.lease_key]
     assert f'"BackendType":"{backend}"' in cluster.leases()[node.lease_key]
     assert cluster.lease_id(node.lease_key) == 0

@@ -19,15 +19,24 @@ pytestmark = pytest.mark.usefixtures("bundle")
 MAC = "c6:d2:32:6f:8f:44"
 SUBNET_ENV = """\
 FLANNEL_NETWORK=10.5.0.0/16
-FLANNEL_SUBNET=10.5.34.1/24
+FLANNEL_SUBNET={subnet}
 FLANNEL_MTU={mtu}
 FLANNEL_IPMASQ=true
 """
 
 
-def leave_subnet_env(node: Node, mtu: int) -> None:
+def leave_subnet_env(node: Node, mtu: int, subnet: str = "10.5.34.1/24") -> None:
     node.host.subnet_file.parent.mkdir()
-    node.host.subnet_file.write_text(SUBNET_ENV.format(mtu=mtu))
+    node.host.subnet_file.write_text(SUBNET_ENV.format(subnet=subnet, mtu=mtu))
+
+
+def join_peer(cluster: Cluster, mtu: int) -> Node:
+    """The other host, whose subnet is none of those that these tests write."""
+    node = cluster.add_node(2)
+    leave_subnet_env(node, mtu, "10.5.72.1/24")
+    node.agent.start()
+    node.agent.wait_ready()
+    return node
 
 
 def leave_lease(cluster: Cluster, node: Node, rest: str) -> None:
@@ -66,7 +75,7 @@ def leave_device(node: Node, peer: Node) -> None:
 
 def test_vxlan(cluster: Cluster) -> None:
     cluster.configure("vxlan")
-    (two,) = cluster.join(2)
+    two = join_peer(cluster, 1450)
     one = cluster.add_node(1, "--ip-masq")
     leave_device(one, two)
     leave_subnet_env(one, 1450)
@@ -93,7 +102,7 @@ def test_vxlan(cluster: Cluster) -> None:
 
 def test_host_gw(cluster: Cluster) -> None:
     cluster.configure("host-gw")
-    (two,) = cluster.join(2)
+    two = join_peer(cluster, 1500)
     one = cluster.add_node(1, "--ip-masq")
     foreign = ("10.5.128.0/20 via 192.0.2.99 dev eth0", "10.99.1.0/24 via 192.0.2.99 dev eth0")
     for route in (
@@ -158,7 +167,7 @@ def test_what_others_own_is_left_alone(cluster: Cluster, backend: str) -> None:
 def test_a_device_that_does_not_fit_is_replaced_with_a_reason(cluster: Cluster) -> None:
     """The one exception: two devices of one name cannot stand side by side."""
     cluster.configure("vxlan", Port=8479)
-    one, two = cluster.add_node(1), cluster.join(2)[0]
+    one, two = cluster.add_node(1), join_peer(cluster, 1450)
     leave_device(one, two)
     one.agent.start()
     one.agent.wait_ready()
