@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.traffic import Pinger, assert_ping
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("bundle")
 
@@ -63,6 +64,7 @@ def test_a_restart_with_another_config_keeps_the_subnet_where_it_still_fits(clus
     one.agent.wait_ready()
     assert one.host.subnet == subnet
     assert " vxlan id 7 " in one.host.ip("-d link show flannel.7")
+    wait_until(lambda: "flannel.1:" not in one.host.ip("-o link"), "the device of the old config is gone")
 
 
 def test_a_host_that_lost_its_run_directory_keeps_its_subnet(cluster: Cluster, backend: str) -> None:

@@ -114,22 +114,22 @@ def test_vxlan_dual_stack_has_a_device_for_each_family_and_the_smaller_mtu():
 @pytest.mark.parametrize(
     ("macs", "remembered", "expected"),
     [
-        ({"flannel.1": MAC}, {"flannel.1.mac": "02:00:00:00:00:09"}, MAC),
-        ({}, {"flannel.1.mac": "02:00:00:00:00:09"}, "02:00:00:00:00:09"),
+        ({"flannel.1": MAC}, {"flannel.1": "02:00:00:00:00:09"}, MAC),
+        ({}, {"flannel.1": "02:00:00:00:00:09"}, "02:00:00:00:00:09"),
         ({"flannel.1": MAC}, {}, MAC),
     ],
 )
 def test_vxlan_keeps_a_mac_it_has(macs, remembered, expected):
     assert vxlan.prepare(host(macs, remembered), config()).macs == {IPV4: expected}
-    assert remembered == {"flannel.1.mac": expected}
+    assert remembered == {"flannel.1": expected}
 
 
 @pytest.mark.parametrize("damaged", ["", "not a mac", "\x00"])
 def test_vxlan_makes_a_mac_when_it_has_none(damaged):
-    remembered = {"flannel.1.mac": damaged}
+    remembered = {"flannel.1": damaged}
     made = vxlan.prepare(host({}, remembered), config()).macs[IPV4]
     assert int(made[:2], 16) & 3 == 2  # locally administered, unicast
-    assert remembered["flannel.1.mac"] == made
+    assert remembered["flannel.1"] == made
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ HOST_GW = replace(VXLAN, config=config(backend="host-gw"), local=None)
 
 def route_table(node, backend):
     ours = desired_node(OPTIONS, node, backend, UNDERLAY)
-    return next(table for table in make_tables(node, ours) if table.name == "route")
+    return next(table for table in make_tables(node, ours, frozenset()) if table.name == "route")
 
 
 @pytest.mark.parametrize(("node", "backend"), [(VXLAN, vxlan), (HOST_GW, hostgw)])

@@ -42,6 +42,7 @@ from flanneld.leasing.peers import Outcome, Peers
 from flanneld.options import Options
 from flanneld.outputs.files import write_atomically
 from flanneld.outputs.notify import notify
+from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import render_subnet_env
 from flanneld.plan import FIREWALL, IMPOSSIBLE, NETLINK, desired_node, make_tables
 from flanneld.reconciler import WHOLE_TABLE, Reconciler
@@ -129,7 +130,8 @@ class Daemon:
         self._underlay = read_underlay(node.choice.interface.name)
         self._underlay_suspect = False
         self._ours = desired_node(options, node, self._backend, self._underlay)
-        self._reconciler = Reconciler(make_tables(node, self._ours))
+        former = StateDir(Path(options.state_dir)).list_devices()
+        self._reconciler = Reconciler(make_tables(node, self._ours, former))
         self._peers = Peers(self._rules(), options.store_lost_grace)
         self._kernel_due = time.monotonic() + options.kernel_resync
         self._firewall_due = time.monotonic() + options.iptables_resync

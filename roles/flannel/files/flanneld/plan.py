@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Iterable, Iterator, Sequence, Tuple
+from typing import FrozenSet, Iterable, Iterator, Sequence, Tuple
 
 from flanneld.backends import Backend, Node
 from flanneld.firewall import forward_chain, masquerade_chain
@@ -53,10 +53,13 @@ def _desired_chains(options: Options, node: Node) -> Iterator[Chain]:
             yield forward_chain(family, pool.network, node.instance.forward_chain)
 
 
-def make_tables(node: Node, ours: Iterable[Object]) -> Sequence[Table]:
-    """All tables, in the order in which their objects build on each other."""
+def make_tables(node: Node, ours: Iterable[Object], former: FrozenSet[str]) -> Sequence[Table]:
+    """All tables, in the order in which their objects build on each other.
+
+    former: devices that this host had under an earlier network config, which are ours to remove.
+    """
     scope = Scope(
-        devices=frozenset(thing.name for thing in ours if isinstance(thing, VxlanLink)),
+        devices=former | {thing.name for thing in ours if isinstance(thing, VxlanLink)},
         underlay=node.choice.interface.name,
         pools=tuple(pool for pool in map(node.config.pool, node.config.families) if pool is not None),
         chains=frozenset({node.instance.masquerade_chain, node.instance.forward_chain}),

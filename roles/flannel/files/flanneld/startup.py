@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import Callable, Optional, TypeVar
+from typing import Callable, TypeVar
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
@@ -24,8 +24,8 @@ from flanneld.instance import Instance
 from flanneld.leasing import Claim, SubnetManager
 from flanneld.leasing.backoff import Backoff
 from flanneld.options import Options
-from flanneld.outputs.files import FileError, write_atomically
 from flanneld.outputs.notify import notify
+from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
 from flanneld.tables.link import read_vxlan_mac
 from flanneld.tables.underlay import lookup_route, read_interfaces
@@ -55,9 +55,8 @@ def join_network(options: Options, instance: Instance, manager: SubnetManager, s
         "Using interface with name %s and address %s: %s", choice.interface.name, choice.ipv4, choice.reason
     )
     log.info("Using %s as external address", choice.public_ip)
-    host = Host(
-        instance, choice, read_vxlan_mac, _recall_in(options.state_dir), _remember_in(options.state_dir)
-    )
+    state = StateDir(Path(options.state_dir))
+    host = Host(instance, choice, read_vxlan_mac, state.recall_mac, state.remember_mac)
     local = backend.prepare(host, config)
     claim = Claim(backend.attributes(local, choice, config), read_previous_subnets(Path(options.subnet_file)))
     lease = wait_for("acquire lease", lambda: manager.acquire(claim, config), stop)
@@ -95,24 +94,3 @@ def check_usable(config: NetworkConfig) -> Backend:
             "set EnableIPv6 to false and EnableIPv4 to true",
         )
     return find_backend(config)
-
-
-def _recall_in(state_dir: str) -> Callable[[str], Optional[str]]:
-    def recall(name: str) -> Optional[str]:
-        try:
-            return Path(state_dir, name).read_text(encoding="ascii", errors="replace").strip()
-        except OSError:
-            return None
-
-    return recall
-
-
-def _remember_in(state_dir: str) -> Callable[[str, str], None]:
-    def remember(name: str, text: str) -> None:
-        try:
-            write_atomically(Path(state_dir, name), f"{text}\n", 0o600)
-        except FileError as error:
-            # without it the next boot makes a new one and the peers learn it from our lease
-            log.warning("%s", error)
-
-    return remember

@@ -38,9 +38,9 @@ class Host:
     choice: InterfaceChoice
     device_mac: Callable[[str], Optional[str]]
     """MAC address of an existing VXLAN device, None when there is none of that name."""
-    recall: Callable[[str], Optional[str]]
-    """A text remembered under a name in the state directory, None when there is none."""
-    remember: Callable[[str, str], None]
+    recall_mac: Callable[[str], Optional[str]]
+    """What the state directory says for a device, None when it says nothing."""
+    remember_mac: Callable[[str, str], None]
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,12 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
     macs: Dict[Family, str] = {}
     for family in config.families:
         device = host.instance.vxlan_device(_number(config, "VNI"), family)
-        remembered = host.recall(f"{device}.mac")
+        remembered = host.recall_mac(device)
         macs[family] = (
             host.device_mac(device) or _valid_mac(remembered) or generate_mac(random.SystemRandom())
         )
         if macs[family] != remembered:
-            host.remember(f"{device}.mac", macs[family])
+            host.remember_mac(device, macs[family])
     return Local(macs)
 
 
