@@ -17,4 +17,6 @@ show iptables-save
 show cat /run/flannel/subnet.env
 show docker ps --all
 show env ETCDCTL_API=3 etcdctl --endpoints "http://$(hostname --all-ip-addresses | cut -d " " -f 1):2379" get --prefix /coreos.com/network
-show journalctl --boot --no-pager --lines 300 --unit flanneld --unit etcd --unit docker
+show journalctl --boot --no-pager --lines 20 --unit docker
+show journalctl --boot --no-pager --lines 30 --unit etcd
+show journalctl --boot --no-pager --lines 100 --unit flanneld
