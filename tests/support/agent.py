@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from tests.support.netns import Host, execute
 from tests.support.waiting import PATIENCE, wait_until
@@ -60,15 +60,22 @@ class ServiceManager:
 
 
 class Agent:
-    """One flanneld on one host. It can be started again after it ended; the log goes on."""
+    """One flanneld on one host. It can be started again after it ended; the log goes on.
 
-    def __init__(self, host: Host, *arguments: str) -> None:
+    instance: where the host has several agents, the name of this one. environment: what it is started with besides.
+    """
+
+    def __init__(self, host: Host, *arguments: str, instance: str = "") -> None:
         self.host = host
-        self.arguments = arguments
-        self._log_file = host.run_dir / "flanneld.log"
+        self.arguments = (f"--instance={instance}", *arguments) if instance else arguments
+        self.environment: Dict[str, str] = {}
+        suffix = f"-{instance}" if instance else ""
+        self.subnet_file = host.run_dir / f"flannel{suffix}" / "subnet.env"
+        self._log_file = host.run_dir / f"flanneld{suffix}.log"
         self._log_file.touch()
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._manager = ServiceManager(host.run_dir / "notify", host.subnet_file)
+        self._notify = f"notify{suffix}"
+        self._manager = ServiceManager(host.run_dir / self._notify, self.subnet_file)
 
     @property
     def log(self) -> str:
@@ -97,8 +104,9 @@ class Agent:
         self._manager.forget()
         environment = {
             "PATH": os.environ["PATH"],
-            "NOTIFY_SOCKET": "/run/notify",
+            "NOTIFY_SOCKET": f"/run/{self._notify}",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.environment,
         }
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -110,9 +118,19 @@ class Agent:
             )
 
     @property
+    def status(self) -> str:
+        """What `systemctl status` would show; "" before the first word."""
+        words = [line for line in list(self._manager.received) if line.startswith("STATUS=")]
+        return words[-1].partition("=")[2] if words else ""
+
+    @property
     def ready(self) -> bool:
         """True if READY=1 came since the last start."""
         return "READY=1" in self._manager.received
+
+    def forget(self) -> None:
+        """Forget what it told systemd so far: `ready` and `status` are those after this."""
+        self._manager.forget()
 
     def wait_ready(self, timeout: float = 2 * PATIENCE) -> None:
         """Wait for READY=1, which promises that subnet.env exists."""

@@ -53,6 +53,14 @@ class CertificateAuthority:
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
+def make_signing_key(directory: Path) -> KeyPair:
+    """A key for JSON web tokens (RS256); `cert` is the public key."""
+    pair = KeyPair(directory / "signing.pub", directory / "signing.key")
+    _run_openssl("genrsa", "-out", pair.key, "2048")
+    _run_openssl("rsa", "-in", pair.key, "-pubout", "-out", pair.cert)
+    return pair
+
+
 def encrypt_key(key: Path, encrypted: Path, password: str) -> None:
     """Write a copy of the key that needs a password."""
     _run_openssl("pkcs8", "-topk8", "-in", key, "-out", encrypted, "-passout", f"pass:{password}")

@@ -13,7 +13,7 @@ from typing import ClassVar, Dict, List, Optional, Tuple, Type
 
 from tests.support.agent import Agent
 from tests.support.etcd import EtcdServer, ServerTLS
-from tests.support.netns import FILES, SWITCH_ADDRESS, Host, Switch
+from tests.support.netns import FILES, SWITCH_ADDRESS, Address, Host, Switch
 from tests.support.node import PREFIX, Node
 
 
@@ -27,8 +27,9 @@ class Cluster:
     live: ClassVar[List[Cluster]] = []
     wrecks: ClassVar[List[Tuple[str, str]]] = []
 
-    def __init__(self, tls: Optional[ServerTLS] = None) -> None:
+    def __init__(self, tls: Optional[ServerTLS] = None, etcd_address: Address = SWITCH_ADDRESS) -> None:
         self.nodes: List[Node] = []
+        self._etcd_address = str(etcd_address)
         self.backend = ""
         self._tls = tls
         self._cleanup = ExitStack()
@@ -61,9 +62,7 @@ class Cluster:
     def _etcd_on_switch(self) -> EtcdServer:
         # setpriv: etcd dies with the test process, however that ends.
         prefix = (*self.switch.prefix, "setpriv", "--pdeathsig", "KILL", "--")
-        return EtcdServer(
-            FILES / "etcd", prefix=prefix, address=str(SWITCH_ADDRESS), port=2379, tls=self._tls
-        )
+        return EtcdServer(FILES / "etcd", prefix=prefix, address=self._etcd_address, port=2379, tls=self._tls)
 
     def put(self, key: str, value: str) -> None:
         """key: below the prefix, such as "config" or "subnets/10.5.1.0-24"."""
@@ -74,18 +73,19 @@ class Cluster:
         granted = self.etcd.ctl("lease", "grant", "86400").split()[1]
         self.etcd.ctl("put", f"--lease={granted}", f"{PREFIX}/{key}", value)
 
-    def configure(self, backend: str, **options: object) -> None:
-        """Write a network config: 10.5.0.0/16 in /24 subnets. options: further keys of `Backend`.
+    def configure(self, backend: str, ipv4: bool = True, ipv6: bool = False, **options: object) -> None:
+        """Write a network config: 10.5.0.0/16 in /24, fd05::/48 in /64 subnets. options: further keys of `Backend`.
 
-        Hosts lease at random below 10.5.200.0; what is above is for tests to write.
+        Hosts lease at random below 10.5.200.0 and fd05:0:0:c800::; what is above is for tests to write.
         """
         self.backend = backend
-        config = {
-            "Network": "10.5.0.0/16",
-            "SubnetLen": 24,
-            "SubnetMax": "10.5.199.0",
-            "Backend": {"Type": backend, **options},
-        }
+        config: Dict[str, object] = {"EnableIPv4": ipv4, "Backend": {"Type": backend, **options}}
+        if ipv4:
+            config.update({"Network": "10.5.0.0/16", "SubnetLen": 24, "SubnetMax": "10.5.199.0"})
+        if ipv6:
+            config.update(
+                {"EnableIPv6": True, "IPv6Network": "fd05::/48", "IPv6SubnetMax": "fd05:0:0:c7ff::"}
+            )
         self.put("config", json.dumps(config))
 
     def revision(self) -> int:
@@ -108,10 +108,11 @@ class Cluster:
         return dict(zip(lines[::2], lines[1::2]))
 
     def add_node(self, number: int, *flags: str, iface: str = "eth0") -> Node:
-        """A new host, with an agent that is not started yet."""
+        """A new host, with an agent that is not started yet. iface: "" leaves the choice to the agent."""
         host = Host(self.switch, number)
         self._cleanup.callback(host.delete)
-        agent = Agent(host, f"--etcd-endpoints={self.etcd.endpoint}", f"--iface={iface}", *flags)
+        chosen = (f"--iface={iface}",) if iface else ()
+        agent = Agent(host, f"--etcd-endpoints={self.etcd.endpoint}", *chosen, *flags)
         self._cleanup.callback(agent.close)
         node = Node(host, agent)
         self.nodes.append(node)

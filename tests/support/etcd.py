@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions
 
 START_TIMEOUT = 20.0
+ROOT_PASSWORD = "root-password"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class EtcdServer:
         started is etcd itself.
     address: where it listens for clients, an IPv4 or IPv6 address. Ports are free ones of the caller's
         network namespace; give `port` where the prefix leads into another one (the peer port is then port + 1).
+    flags: further ones of etcd.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class EtcdServer:
         address: str = "127.0.0.1",
         port: int = 0,
         tls: Optional[ServerTLS] = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
@@ -59,6 +64,8 @@ class EtcdServer:
         self.address = address
         self.tls = tls
         self._prefix = tuple(prefix)
+        self._flags = tuple(flags)
+        self._login: Tuple[str, ...] = ()
         self.port = port or find_free_port(address)
         self._peer_port = port + 1 if port else find_free_port("127.0.0.1")
         # A member with TLS has a plain door for etcdctl: its certificate may be what a test breaks.
@@ -163,9 +170,22 @@ class EtcdServer:
         )  # fmt: skip
         self.start()
 
+    def enable_auth(self) -> None:
+        """Make the user root, as whom etcdctl then works, and turn authentication on."""
+        for command in (f"user add root:{ROOT_PASSWORD}", "user grant-role root root", "auth enable"):
+            self.ctl(*command.split())
+        self._login = (f"--user=root:{ROOT_PASSWORD}",)
+
     def ctl(self, *arguments: Union[str, bytes]) -> str:
         """etcdctl on this member; returns what it printed."""
-        return self._run("etcdctl", f"--endpoints={self._control}", *arguments)
+        return self._run("etcdctl", f"--endpoints={self._control}", *self._login, *arguments)
+
+    def count_calls(self, method: str) -> int:
+        """How many calls of that gRPC method etcd has begun to serve, such as "Authenticate"."""
+        with urllib.request.urlopen(f"{self._control}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        pattern = rf'^grpc_server_started_total{{.*grpc_method="{method}".*}} (\d+)$'
+        return sum(int(count) for count in re.findall(pattern, text, re.MULTILINE))
 
     # inside
 
@@ -194,7 +214,7 @@ class EtcdServer:
             arguments += [f"--cert-file={self.tls.cert}", f"--key-file={self.tls.key}"]
             if self.tls.trusted_ca is not None:
                 arguments += ["--client-cert-auth", f"--trusted-ca-file={self.tls.trusted_ca}"]
-        return arguments
+        return [*arguments, *self._flags]
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -169,6 +169,23 @@ class MemoryStore:
                 etcd.record(etcd.revision + 1, key, value, lease_id)
             return WriteResult(True, etcd.revision, None)
 
+    def move(
+        self, key: str, expected_mod_revision: int, new_key: str, value: bytes, lease_id: int = 0
+    ) -> WriteResult:
+        etcd = self._etcd
+        with etcd.lock:
+            self._enter()
+            old, current = etcd.items.get(key), etcd.items.get(new_key)
+            if (old.mod_revision if old else 0) != expected_mod_revision or current is not None:
+                return WriteResult(False, etcd.revision, current)
+            if lease_id and lease_id not in etcd.leases:
+                raise _lease_lost(lease_id)
+            revision = etcd.revision + 1
+            etcd.record(revision, new_key, value, lease_id)
+            if old is not None:
+                etcd.record(revision, key, None, 0)
+            return WriteResult(True, revision, None)
+
     def grant(self, ttl_seconds: int) -> int:
         with self._etcd.lock:
             self._enter()

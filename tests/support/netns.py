@@ -6,12 +6,12 @@
 Nothing here needs root: `enter_private_namespaces` moves the test process into namespaces of its own, where it may
 do everything, and which vanish with it.
 
-    198.51.100.1 (outside)
-         switch 192.0.2.254/24 -- etcd
-          |                |
-        h1 eth0 192.0.2.1  h2 eth0 192.0.2.2
-        docker0            docker0
-          c1                 c2
+    198.51.100.1, fd00:198::1 (outside)
+         switch 192.0.2.254/24, fd00:192::fe/64 -- etcd
+          |                              |
+        h1 eth0 192.0.2.1, fd00:192::1   h2 eth0 192.0.2.2, fd00:192::2
+        docker0                          docker0
+          c1                               c2
 """
 
 from __future__ import annotations
@@ -22,9 +22,20 @@ import shutil
 import socket
 import subprocess
 import threading
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface, ip_network
+import uuid
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
 CLONE_NEWUSER = 0x10000000
@@ -33,7 +44,15 @@ CLONE_NEWNET = 0x40000000
 UNDERLAY = ip_network("192.0.2.0/24")
 SWITCH_ADDRESS = IPv4Address("192.0.2.254")
 OUTSIDE_ADDRESS = IPv4Address("198.51.100.1")
+UNDERLAY6 = ip_network("fd00:192::/64")
+SWITCH_ADDRESS6 = IPv6Address("fd00:192::fe")
+OUTSIDE_ADDRESS6 = IPv6Address("fd00:198::1")
 FILES = Path("/run/bed")
+NODAD = {4: "", 6: " nodad"}
+"""What makes `ip addr add` give an address that can be used at once."""
+
+Address = Union[IPv4Address, IPv6Address]
+Interface = Union[IPv4Interface, IPv6Interface]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,11 +93,13 @@ def execute(*argv: str, check: bool = True) -> str:
 
 
 class Namespace:
-    """One network namespace, with lo up."""
+    """One network namespace, with lo up, whose IPv6 addresses can be used at once."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         execute("ip", "netns", "add", name)
+        # Each device would wait a second to learn that nobody else has its link-local address.
+        execute("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         self.ip("link set lo up")
 
     @property
@@ -95,14 +116,15 @@ class Namespace:
     def sysctl(self, name: str, value: int) -> None:
         self.execute("sysctl", "-qw", f"{name}={value}")
 
-    def open_socket(self, kind: socket.SocketKind) -> socket.socket:
-        """An IPv4 socket that lives here: a socket stays in the namespace of the thread that made it."""
+    def open_socket(self, kind: socket.SocketKind, version: int = 4) -> socket.socket:
+        """A socket for that IP version that lives here: it stays in the namespace of the thread that made it."""
         made: List[socket.socket] = []
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
 
         def make() -> None:
             with Path("/run/netns", self.name).open("rb") as target:
                 _check(_libc.setns(target.fileno(), CLONE_NEWNET), f"setns {self.name}")
-            made.append(socket.socket(socket.AF_INET, kind))
+            made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=make)
         thread.start()
@@ -122,58 +144,113 @@ class Switch(Namespace):
         # the others would then talk to nobody until their ARP entries expire.
         self.ip("link add br0 address 02:00:00:00:02:fe type bridge mcast_snooping 0")
         self.ip(f"addr add {SWITCH_ADDRESS}/{UNDERLAY.prefixlen} dev br0")
+        self.ip(f"addr add {SWITCH_ADDRESS6}/{UNDERLAY6.prefixlen} dev br0 nodad")
         self.ip(f"addr add {OUTSIDE_ADDRESS}/32 dev lo")
+        self.ip(f"addr add {OUTSIDE_ADDRESS6}/128 dev lo")
         self.ip("link set br0 up")
 
-    def plug_in(self, host: Namespace) -> None:
-        self.ip(f"link add {host.name} type veth peer name eth0 netns {host.name}")
-        self.ip(f"link set {host.name} master br0 up")
+    def plug_in(self, host: Namespace, device: str = "eth0") -> None:
+        """Give the host a new device with a cable to this switch."""
+        port = host.name if device == "eth0" else f"{host.name}-{device}"
+        self.ip(f"link add {port} type veth peer name {device} netns {host.name}")
+        self.ip(f"link set {port} master br0 up")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A namespace under one of its addresses: where traffic starts or ends."""
+
+    namespace: Namespace
+    address: Address
+
+    @property
+    def name(self) -> str:
+        return f"{self.namespace.name} ({self.address})"
+
+    def open_socket(self, kind: socket.SocketKind, version: int) -> socket.socket:
+        return self.namespace.open_socket(kind, version)
 
 
 class Container(Namespace):
-    """A container as Docker attaches it: eth0 on the host's bridge, default route through the bridge."""
+    """A container as Docker attaches it: eth0 on the host's bridge, default routes through the bridge.
 
-    def __init__(self, host: Host, address: IPv4Interface, mtu: int) -> None:
-        super().__init__(f"{host.name}-{address.ip}")
-        self.address = address.ip
-        port = f"veth{int(address.ip) & 0xFF}"
+    bridges: the addresses of the bridge, of one family or of both; the container gets the `number`th after each.
+    """
+
+    def __init__(self, host: Host, number: int, bridges: Sequence[Interface], mtu: int) -> None:
+        super().__init__(f"{host.name}-c{number}")
+        self._addresses = {bridge.version: bridge.ip + number for bridge in bridges}
+        port = f"veth{number}"
         host.ip(f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {self.name}")
         host.ip(f"link set {port} master docker0 up")
-        self.ip(f"addr add {address} dev eth0")
         self.ip("link set eth0 up")
-        self.ip(f"route add default via {host.bridge_address.ip}")
+        for bridge in bridges:
+            address = f"{self._addresses[bridge.version]}/{bridge.network.prefixlen}"
+            self.ip(f"addr add {address} dev eth0{NODAD[bridge.version]}")
+            self.ip(f"route add default via {bridge.ip}")
+
+    @property
+    def address(self) -> IPv4Address:
+        address = self._addresses[4]
+        assert isinstance(address, IPv4Address)
+        return address
+
+    @property
+    def over_ipv6(self) -> Endpoint:
+        """This container, for traffic over IPv6."""
+        return Endpoint(self, self._addresses[6])
 
 
 class Host(Namespace):
-    """A host with its own network, /run and /var/lib.
+    """A host with its own network, host name, machine id, boot id, /run and /var/lib.
 
-    run_dir, lib_dir: where the test process sees them.
+    run_dir, lib_dir: where the test process sees them. machine_id, boot_id: as the host's programs read them; to be
+    assigned for a clone or a reboot.
     """
 
     def __init__(self, switch: Switch, number: int) -> None:
         super().__init__(f"h{number}")
         self.address = UNDERLAY[number]
+        self.address6 = UNDERLAY6[number]
         self.run_dir = FILES / self.name / "run"
         self.lib_dir = FILES / self.name / "lib"
         self.run_dir.mkdir(parents=True)
         self.lib_dir.mkdir()
+        self.machine_id = uuid.uuid4().hex
+        self.boot_id = str(uuid.uuid4())
         self.containers: List[Container] = []
+        self.connect(switch)
+        self.sysctl("net.ipv4.ip_forward", 1)
+        self.sysctl("net.ipv6.conf.all.forwarding", 1)
+
+    def connect(self, switch: Switch) -> None:
+        """A new eth0 with this host's addresses, and always the same MAC: the others may still know it."""
         switch.plug_in(self)
+        self.ip(f"link set eth0 address 02:00:c0:00:02:{int(self.address) & 0xFF:02x}")
         self.ip(f"addr add {self.address}/{UNDERLAY.prefixlen} dev eth0")
         self.ip("link set eth0 up")
         self.add_default_route()
-        self.sysctl("net.ipv4.ip_forward", 1)
 
     def add_default_route(self) -> None:
-        """The kernel drops it with the link; on a real host the network manager puts it back."""
+        """The kernel drops it with the link, and IPv6 addresses too; a real host's network manager puts them back."""
+        self.ip(f"addr replace {self.address6}/{UNDERLAY6.prefixlen} dev eth0 nodad")
         self.ip(f"route replace default via {SWITCH_ADDRESS}")
+        self.ip(f"route replace default via {SWITCH_ADDRESS6}")
 
     @property
     def prefix(self) -> Tuple[str, ...]:
         # setpriv: a daemon started here dies with the test process, however that ends.
-        mounts = f"mount --bind {self.lib_dir} /var/lib && mount --bind {self.run_dir} /run"
-        script = f'{mounts} && exec setpriv --pdeathsig KILL -- "$@"'
-        return (*super().prefix, "sh", "-c", script, "sh")
+        steps = [f"hostname {self.name}"]
+        for name, text, target in (
+            ("machine-id", self.machine_id, "/etc/machine-id"),
+            ("boot-id", self.boot_id, "/proc/sys/kernel/random/boot_id"),
+        ):
+            source = FILES / self.name / name
+            source.write_text(f"{text}\n")
+            steps.append(f"mount --bind {source} {target}")
+        steps += [f"mount --bind {self.lib_dir} /var/lib", f"mount --bind {self.run_dir} /run"]
+        script = f'{" && ".join(steps)} && exec setpriv --pdeathsig KILL -- "$@"'
+        return (*super().prefix, "unshare", "--uts", "sh", "-c", script, "sh")
 
     @property
     def subnet_file(self) -> Path:
@@ -190,21 +267,34 @@ class Host(Namespace):
         return interface
 
     @property
+    def bridge_address6(self) -> IPv6Interface:
+        interface = ip_interface(self.subnet_env["FLANNEL_IPV6_SUBNET"])
+        assert isinstance(interface, IPv6Interface)
+        return interface
+
+    @property
     def subnet(self) -> IPv4Network:
         return self.bridge_address.network
+
+    @property
+    def subnet6(self) -> IPv6Network:
+        return self.bridge_address6.network
 
     def add_container(self, mtu: Optional[int] = None) -> Container:
         """What Docker does with subnet.env: docker0 with --bip and --mtu, and a container on it.
 
+        The bridge and the new container have what subnet.env says now; containers that stand stay as they are.
         mtu: of the container's eth0, when it is not to be FLANNEL_MTU.
         """
-        overlay_mtu = int(self.subnet_env["FLANNEL_MTU"])
+        env = self.subnet_env
+        overlay_mtu = int(env["FLANNEL_MTU"])
+        bridges = [ip_interface(env[key]) for key in ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET") if key in env]
         if not self.containers:
             self.ip(f"link add docker0 address 02:42:00:00:00:01 mtu {overlay_mtu} type bridge")
-            self.ip(f"addr add {self.bridge_address} dev docker0")
             self.ip("link set docker0 up")
-        address = IPv4Interface((self.bridge_address.ip + 1 + len(self.containers), self.subnet.prefixlen))
-        container = Container(self, address, mtu or overlay_mtu)
+        for bridge in bridges:
+            self.ip(f"addr replace {bridge} dev docker0{NODAD[bridge.version]}")
+        container = Container(self, len(self.containers) + 1, bridges, mtu or overlay_mtu)
         self.containers.append(container)
         return container
 
@@ -216,7 +306,10 @@ class Host(Namespace):
             ("bridge", "fdb"),
             ("ip", "neigh"),
             ("ip", "route"),
+            ("ip", "-6", "route"),
             ("iptables-save",),
+            ("ip6tables-save",),
+            ("nft", "list", "ruleset"),
         )
         return "\n".join(
             f"$ {' '.join(command)}\n{self.execute(*command, check=False)}" for command in commands

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Dict, List, Optional, Union
 
 from tests.support.agent import Agent
@@ -14,7 +14,9 @@ from tests.support.netns import Container, Host
 
 PREFIX = "/coreos.com/network"
 OUR_ROUTE = re.compile(r"\bproto (102|flannel)\b")
-OUR_NAME = re.compile(r"\bflannel\.1\b|\bFLANNEL-")
+OUR_NAME = re.compile(r"\bflannel(-v6)?\.1\b|\bFLANNEL-")
+DEVICES = {"flannel.1": "-4", "flannel-v6.1": "-6"}
+"""Our VXLAN devices, and what `ip` is told to see the addresses of their family only."""
 
 
 class Node:
@@ -34,26 +36,33 @@ class Node:
 
     @property
     def lease_key(self) -> str:
-        return f"{PREFIX}/subnets/{str(self.host.subnet).replace('/', '-')}"
+        """In a network with IPv4."""
+        env = self.host.subnet_env
+        subnets = [self.host.subnet] + ([self.host.subnet6] if "FLANNEL_IPV6_SUBNET" in env else [])
+        return f"{PREFIX}/subnets/{'&'.join(str(subnet).replace('/', '-') for subnet in subnets)}"
 
     def routes(self) -> List[str]:
-        """Of the main table, whoever made them."""
+        """Of the main table, whoever made them; IPv4."""
         return _lines(self.host.ip("route"))
 
-    def routes_to(self, subnet: Union[IPv4Network, str]) -> List[str]:
-        return _lines(self.host.ip(f"route show {subnet}"))
+    def routes6(self) -> List[str]:
+        """Of the main table, whoever made them; IPv6."""
+        return _lines(self.host.ip("-6 route"))
 
-    def neighbours(self) -> List[str]:
-        """Of the VXLAN device."""
-        return _lines(self.host.ip("neigh show dev flannel.1"))
+    def routes_to(self, subnet: Union[IPv4Network, IPv6Network, str]) -> List[str]:
+        return _lines(self.host.ip(f"{'-6' if ':' in str(subnet) else '-4'} route show {subnet}"))
 
-    def fdb(self) -> List[str]:
-        """Of the VXLAN device."""
-        return _lines(self.host.execute("bridge", "fdb", "show", "dev", "flannel.1"))
+    def neighbours(self, device: str = "flannel.1") -> List[str]:
+        """Of a VXLAN device."""
+        return _lines(self.host.ip(f"neigh show dev {device} nud permanent"))
 
-    def firewall(self) -> List[str]:
+    def fdb(self, device: str = "flannel.1") -> List[str]:
+        """Of a VXLAN device."""
+        return _lines(self.host.execute("bridge", "fdb", "show", "dev", device))
+
+    def firewall(self, command: str = "iptables") -> List[str]:
         """Our chains, and of the chains that jump to them all rules up to the last such jump."""
-        rules = [rule for table in ("nat", "filter") for rule in self._rules(table)]
+        rules = [rule for table in ("nat", "filter") for rule in self._rules(command, table)]
         found: List[str] = []
         for parent in ("POSTROUTING", "FORWARD"):
             chain = [rule for rule in rules if rule.startswith(f"-A {parent} ")]
@@ -62,19 +71,30 @@ class Node:
             found += chain
         return found + [rule for rule in rules if rule.startswith("-A FLANNEL-")]
 
-    def _rules(self, table: str) -> List[str]:
-        return _lines(self.host.execute("iptables", "-t", table, "-S"))
+    def _rules(self, command: str, table: str) -> List[str]:
+        return _lines(self.host.execute(command, "-t", table, "-S"))
 
     def state(self) -> Dict[str, List[str]]:
         """All that the agent keeps in the kernel, so that equal states are equally good."""
-        routes = [route for route in self.routes() if OUR_ROUTE.search(route)]
-        state = {"routes": sorted(routes), "firewall": self.firewall()}
-        if "flannel.1" in self.host.ip("-br link"):
-            state["device"] = [_lines(self.host.ip("-d -o link show flannel.1"))[0].split(": ", 1)[1]]
-            state["addresses"] = _lines(self.host.ip("-4 -br addr show flannel.1"))
-            state["neighbours"] = sorted(self.neighbours())
-            state["fdb"] = sorted(self.fdb())
+        routes = [route for route in (*self.routes(), *self.routes6()) if OUR_ROUTE.search(route)]
+        firewall = self.firewall() + self.firewall("ip6tables")
+        state = {"routes": sorted(routes), "firewall": firewall}
+        for line in _lines(self.host.ip("-d -o link")):
+            device = line.split(": ")[1]
+            if device in DEVICES:
+                state[device] = [line.split(": ", 1)[1], *self._on_device(device)]
         return state
+
+    def _on_device(self, device: str) -> List[str]:
+        """Addresses, neighbours and FDB entries; none if it has just gone."""
+        commands = (
+            ("ip", DEVICES[device], "-br", "addr", "show", device, "scope", "global"),
+            ("ip", "neigh", "show", "dev", device, "nud", "permanent"),
+            ("bridge", "fdb", "show", "dev", device),
+        )
+        return [
+            line for command in commands for line in sorted(_lines(self.host.execute(*command, check=False)))
+        ]
 
     def foreign_state(self) -> Dict[str, List[str]]:
         """All that is in the kernel and not the agent's; counters and what comes and goes by itself left out."""
@@ -83,7 +103,9 @@ class Node:
             "addresses": ("ip", "-4", "-br", "addr"),
             "neighbours": ("ip", "neigh", "show", "nud", "permanent"),
             "routes": ("ip", "route"),
+            "IPv6 routes": ("ip", "-6", "route"),
             "firewall": ("iptables", "-S"),
+            "IPv6 firewall": ("ip6tables", "-S"),
         }
         return {
             what: [line for line in _lines(self.host.execute(*command)) if not _is_ours(line)]
@@ -92,7 +114,14 @@ class Node:
 
     @property
     def vtep_mac(self) -> str:
-        return self.host.execute("cat", "/sys/class/net/flannel.1/address").strip()
+        return self._mac("flannel.1")
+
+    @property
+    def vtep_mac6(self) -> str:
+        return self._mac("flannel-v6.1")
+
+    def _mac(self, device: str) -> str:
+        return self.host.execute("cat", f"/sys/class/net/{device}/address").strip()
 
     def describe(self) -> str:
         return f"$ log of flanneld\n{self.agent.log}\n{self.host.describe()}"

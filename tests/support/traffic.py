@@ -13,40 +13,46 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Iterator, List, Optional, Protocol, Set, Tuple, Type
 
+from tests.support.netns import Address
 from tests.support.waiting import PATIENCE, wait_until
 
 IP_MTU_DISCOVER = 10  # include/uapi/linux/in.h
-IP_PMTUDISC_PROBE = 3  # set DF, and do not believe path MTU discovery
+IPV6_MTU_DISCOVER = 23  # include/uapi/linux/in6.h
+IP_PMTUDISC_PROBE = 3  # set DF, and do not believe path MTU discovery; the same number for IPv6
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
-HEADERS = 20 + 8  # IPv4 and UDP, bytes
+HEADERS = {4: 20 + 8, 6: 40 + 8}  # IP and UDP, bytes
 REPLY_TIMEOUT = 2.0  # seconds
 
 
 class Endpoint(Protocol):
     """Where traffic starts or ends: a container, or the switch for the outside world."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def open_socket(self, kind: socket.SocketKind) -> socket.socket: ...
+    def open_socket(self, kind: socket.SocketKind, version: int) -> socket.socket: ...
 
 
 class ContainerEndpoint(Endpoint, Protocol):
-    address: IPv4Address
+    """A container under one of its addresses: itself for IPv4, `container.over_ipv6` for IPv6."""
+
+    @property
+    def address(self) -> Address: ...
 
 
 class EchoServer:
     """A UDP echo service in a namespace, which remembers who it talked to. address: its IP and port."""
 
-    def __init__(self, where: Endpoint, address: IPv4Address) -> None:
+    def __init__(self, where: Endpoint, address: Address) -> None:
         self.clients: Set[str] = set()
-        self._socket = where.open_socket(socket.SOCK_DGRAM)
+        self.version = address.version
+        self._socket = where.open_socket(socket.SOCK_DGRAM, self.version)
         _widen(self._socket)
         self._socket.bind((str(address), 0))
-        self.address: Tuple[str, int] = self._socket.getsockname()
+        self.address: Tuple[str, int] = self._socket.getsockname()[:2]
         self._socket.settimeout(0.1)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -83,7 +89,7 @@ class Pinger:
         self.sent = 0
         self._missing: Set[int] = set()
         self._echo = EchoServer(target, target.address)
-        self._socket = source.open_socket(socket.SOCK_DGRAM)
+        self._socket = source.open_socket(socket.SOCK_DGRAM, target.address.version)
         _widen(self._socket)
         self._socket.connect(self._echo.address)
         self._stopping = threading.Event()
@@ -173,11 +179,14 @@ def _ranges(numbers: List[int]) -> str:
 
 def _answers(echo: EchoServer, source: Endpoint, size: int = 64) -> bool:
     """Send one DF datagram of `size` bytes including its headers; does its echo come?"""
-    with source.open_socket(socket.SOCK_DGRAM) as client:
-        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+    with source.open_socket(socket.SOCK_DGRAM, echo.version) as client:
+        if echo.version == 4:
+            client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        else:
+            client.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         client.settimeout(0.5)
         try:
-            client.sendto(b"." * (size - HEADERS), echo.address)
+            client.sendto(b"." * (size - HEADERS[echo.version]), echo.address)
             client.recv(65535)
             return True
         except OSError:
@@ -198,12 +207,12 @@ def assert_no_ping(source: ContainerEndpoint, target: ContainerEndpoint) -> None
 
 
 def datagram_fits(source: ContainerEndpoint, target: ContainerEndpoint, size: int) -> bool:
-    """Does an IPv4 packet of `size` bytes that must not be fragmented get through, and its echo back?"""
+    """Does an IP packet of `size` bytes that must not be fragmented get through, and its echo back?"""
     with EchoServer(target, target.address) as echo:
         return _answers(echo, source, size)
 
 
-def source_seen(client: Endpoint, server: Endpoint, address: IPv4Address) -> str:
+def source_seen(client: Endpoint, server: Endpoint, address: Address) -> str:
     """Connect from `client` to `address` at `server` over TCP; the client address that the server saw."""
     with _connection(client, server, address) as (_client, accepted):
         return str(accepted.getpeername()[0])
@@ -231,10 +240,11 @@ def assert_transfer(source: ContainerEndpoint, target: ContainerEndpoint, size: 
 
 @contextmanager
 def _connection(
-    client: Endpoint, server: Endpoint, address: IPv4Address
+    client: Endpoint, server: Endpoint, address: Address
 ) -> Iterator[Tuple[socket.socket, socket.socket]]:
     """Both ends of one TCP connection."""
-    with server.open_socket(socket.SOCK_STREAM) as listener, client.open_socket(socket.SOCK_STREAM) as opener:
+    kind, version = socket.SOCK_STREAM, address.version
+    with server.open_socket(kind, version) as listener, client.open_socket(kind, version) as opener:
         listener.bind((str(address), 0))
         listener.listen()
         for end in (listener, opener):
