@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Optional, TypeVar
+from typing import Any, Callable, Iterator, List, Optional, Tuple, TypeVar
 
 from ansible_collections.weft.flannel.plugins.module_utils._endpoint import (
     Endpoint,
@@ -72,6 +72,17 @@ _STOP_INTERVAL = 0.25
 
 # Seconds for the connection that finds out why gRPC could not connect.
 _FAULT_TIMEOUT = 2.0
+
+
+# What etcd answers when the token of a login is no longer worth anything, or there is none yet because etcd
+# knew no users when we logged in. "Revision": users or roles have changed since a JSON web token was signed.
+_STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
+
+# The least that flanneld needs, for whoever makes the role. Both are prefixes (etcdctl's --prefix).
+_LEAST_RIGHTS = (
+    "read on PREFIX/config and readwrite below PREFIX/subnets/ and PREFIX/nodes/ (PREFIX: --etcd-prefix), "
+    "and readwrite on PREFIX/config for whoever writes the network config"
+)
 
 
 @dataclass(frozen=True)
@@ -133,15 +144,33 @@ class _Connection:
         self.endpoint = endpoint
         self.tls = tls
         self.answered = False
+        # What etcd gave us for user and password; None before the login, "" where etcd wants none.
+        self.token: Optional[str] = None
         self.channel: Any
         if tls is None:
             self.channel = grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.certificate)
             self.channel = grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
-        self.kv: Any = rpc.KVStub(self.channel)
-        self.lease: Any = rpc.LeaseStub(self.channel)
-        self.watch: Any = rpc.WatchStub(self.channel)
+        self.auth: Any = rpc.AuthStub(self.channel)
+        self.kv: Any = rpc.KVStub(self)
+        self.lease: Any = rpc.LeaseStub(self)
+        self.watch: Any = rpc.WatchStub(self)
+
+    # The stubs take this connection for their channel: every call then carries the token of its time.
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return self._with_token(self.channel.unary_unary(*arguments, **options))
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return self._with_token(self.channel.stream_stream(*arguments, **options))
+
+    def _with_token(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def send(request: Any, metadata: Tuple[Tuple[str, str], ...] = (), **options: Any) -> Any:
+            token = (("token", self.token),) if self.token else ()
+            return call(request, metadata=(*metadata, *token), **options)
+
+        return send
 
 
 class EtcdStore:
@@ -151,6 +180,9 @@ class EtcdStore:
         self._tls_files = TLSFiles(options.ca_cert, options.client_cert, options.client_key)
         scheme = "https" if self._tls_files.given else "http"
         self._endpoints = tuple(parse_endpoint(text, scheme) for text in options.endpoints)
+        self._username, self._password = options.username, options.password
+        if self._username:
+            self._refuse_plaintext()
         self._timeout = options.timeout
         self._library = library
         self._next = 0
@@ -203,14 +235,50 @@ class EtcdStore:
         holds: Callable[[Optional[KeyValue]], bool],
     ) -> WriteResult:
         rpc = self._library.rpc
-        condition = rpc.Compare(
-            key=_encode(key),
-            target=rpc.Compare.MOD,
-            result=rpc.Compare.EQUAL,
-            mod_revision=expected_mod_revision,
+        request = rpc.TxnRequest(
+            compare=[self._last_changed_at(key, expected_mod_revision)],
+            success=[operation],
+            failure=[self._look_at(key)],
         )
-        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=_encode(key)))
-        request = rpc.TxnRequest(compare=[condition], success=[operation], failure=[look])
+        answer, repeated = self._commit(key, request)
+        if answer.succeeded:
+            return WriteResult(True, answer.header.revision, None)
+        current = _first_item(answer.responses[0].response_range.kvs)
+        if repeated and holds(current):
+            # An earlier attempt was carried out and its answer was lost on the way.
+            return WriteResult(True, current.mod_revision if current else answer.header.revision, None)
+        return WriteResult(False, answer.header.revision, current)
+
+    def move(
+        self, key: str, expected_mod_revision: int, new_key: str, value: bytes, lease_id: int = 0
+    ) -> WriteResult:
+        rpc = self._library.rpc
+        put = rpc.PutRequest(key=_encode(new_key), value=value, lease=lease_id)
+        removal = rpc.DeleteRangeRequest(key=_encode(key))
+        request = rpc.TxnRequest(
+            compare=[self._last_changed_at(key, expected_mod_revision), self._last_changed_at(new_key, 0)],
+            success=[rpc.RequestOp(request_put=put), rpc.RequestOp(request_delete_range=removal)],
+            failure=[self._look_at(new_key), self._look_at(key)],
+        )
+        answer, repeated = self._commit(key, request)
+        if answer.succeeded:
+            return WriteResult(True, answer.header.revision, None)
+        current, old = (_first_item(response.response_range.kvs) for response in answer.responses)
+        arrived = current is not None and (current.value, current.lease_id) == (value, lease_id)
+        if repeated and old is None and current is not None and arrived:
+            return WriteResult(True, current.mod_revision, None)
+        return WriteResult(False, answer.header.revision, current)
+
+    def _last_changed_at(self, key: str, mod_revision: int) -> Any:
+        compare = self._library.rpc.Compare
+        return compare(key=_encode(key), target=compare.MOD, result=compare.EQUAL, mod_revision=mod_revision)
+
+    def _look_at(self, key: str) -> Any:
+        rpc = self._library.rpc
+        return rpc.RequestOp(request_range=rpc.RangeRequest(key=_encode(key)))
+
+    def _commit(self, key: str, request: Any) -> Tuple[Any, bool]:
+        """etcd's answer to a transaction, and whether it was sent more than once."""
         attempts = 0
 
         def send(connection: _Connection) -> Any:
@@ -219,13 +287,7 @@ class EtcdStore:
             return connection.kv.Txn(request, timeout=self._timeout)
 
         answer = self._call(f"etcd key {key}", send)
-        if answer.succeeded:
-            return WriteResult(True, answer.header.revision, None)
-        current = _first_item(answer.responses[0].response_range.kvs)
-        if attempts > 1 and holds(current):
-            # An earlier attempt was carried out and its answer was lost on the way.
-            return WriteResult(True, current.mod_revision if current else answer.header.revision, None)
-        return WriteResult(False, answer.header.revision, current)
+        return answer, attempts > 1
 
     # leases
 
@@ -283,7 +345,7 @@ class EtcdStore:
                 if stop.is_set():
                     return
                 if answer.canceled:
-                    raise _explain_end(answer, subject)
+                    raise _explain_end(answer, subject, self._username)
                 if answer.events:
                     yield _batch(answer.events)
         except _Stopped:
@@ -296,6 +358,13 @@ class EtcdStore:
                 stream.end()
 
     def _open_stream(self, connection: _Connection, request: Any, stop: threading.Event) -> _WatchStream:
+        if self._username:
+            # Where the token is stale, old etcds confirm a watch that never delivers; a read says so.
+            watched = request.create_request
+            probe = self._library.rpc.RangeRequest(
+                key=watched.key, range_end=watched.range_end, count_only=True
+            )
+            connection.kv.Range(probe, timeout=self._timeout)
         stream = _WatchStream(connection, request, self._timeout, stop)
         try:
             stream.first = self._take_first(stream.stream, connection)
@@ -342,11 +411,18 @@ class EtcdStore:
         says nothing about any endpoint and does not count.
         """
         faults: List[StoreError] = []
+        renewed = False
         while len(faults) < len(self._endpoints):
             connection = self._connect()
             try:
+                if self._username and connection.token is None:
+                    connection.token = self._log_in(connection)
                 answer = send(connection)
             except self._library.grpc.RpcError as error:
+                if self._username and not renewed and _is_stale(error):
+                    # Tokens end after minutes without a call, and with a change of the user.
+                    renewed, connection.token = True, None
+                    continue
                 refusal = self._explain_answer(error, subject)
                 if refusal is not None:
                     connection.answered = True
@@ -384,6 +460,34 @@ class EtcdStore:
                 self._connection = _Connection(endpoint, tls, self._library)
             return self._connection
 
+    def _log_in(self, connection: _Connection) -> str:
+        """The token for our user and password; "" where etcd has authentication turned off, which it may turn on."""
+        if self._password is None:
+            raise AssertionError("nobody logs in without a password")
+        request = self._library.rpc.AuthenticateRequest(name=self._username, password=self._password())
+        try:
+            return str(connection.auth.Authenticate(request, timeout=self._timeout).token)
+        except self._library.grpc.RpcError as error:
+            details = error.details() or ""
+            if "authentication is not enabled" in details:
+                return ""
+            if "authentication failed" in details:
+                raise StoreAuthError(
+                    f"etcd user {self._username}",
+                    "etcd knows no such user with this password",
+                    "correct the user name or the password (etcdctl user list, etcdctl user passwd)",
+                ) from None
+            raise
+
+    def _refuse_plaintext(self) -> None:
+        plain = [str(endpoint) for endpoint in self._endpoints if not endpoint.tls]
+        if plain:
+            raise StoreError(
+                f"etcd user {self._username}",
+                f"its password would go in clear text to {', '.join(plain)}",
+                "use https:// endpoints, and the CA file of etcd, with a user name; or give none",
+            )
+
     def _drop(self) -> None:
         """Give up the connection; the next one goes to the next endpoint. A channel that has failed is never
         kept: it would go on connecting in the background for as long as etcd is away."""
@@ -402,7 +506,7 @@ class EtcdStore:
         if code == codes.NOT_FOUND and "lease" in details:
             return _lease_lost(subject)
         if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED) or "user name is empty" in details:
-            return _refuse(subject, details)
+            return _refuse(subject, details, self._username)
         if code == codes.RESOURCE_EXHAUSTED:
             return StoreError(
                 subject,
@@ -555,15 +659,26 @@ def _lease_lost(subject: str) -> StoreLeaseLost:
     )
 
 
-def _refuse(subject: str, details: str) -> StoreAuthError:
+def _is_stale(error: Any) -> bool:
+    return any(text in (error.details() or "") for text in _STALE_TOKEN)
+
+
+def _refuse(subject: str, details: str, username: str) -> StoreAuthError:
+    user = f"user {username}" if username else "the user of this client certificate"
+    if "user name is empty" in details and not username:
+        return StoreAuthError(
+            subject,
+            f"etcd wants to know who asks ({details})",
+            "give a user name and its password, or a client certificate with a user's name",
+        )
     return StoreAuthError(
         subject,
-        f"etcd refuses access ({details})",
-        "give the user of this client certificate a role for these keys",
+        f"etcd refuses access to {user} ({details})",
+        f"give {user} a role with at least {_LEAST_RIGHTS}",
     )
 
 
-def _explain_end(answer: Any, subject: str) -> StoreError:
+def _explain_end(answer: Any, subject: str, username: str) -> StoreError:
     """Why etcd cancelled a watch."""
     if answer.compact_revision:
         return StoreCompacted(
@@ -572,8 +687,9 @@ def _explain_end(answer: Any, subject: str) -> StoreError:
             "list the keys and watch from there",
             answer.compact_revision,
         )
-    if "permission denied" in answer.cancel_reason:
-        return _refuse(subject, "permission denied")
+    for refusal in ("permission denied", "user name is empty"):
+        if refusal in answer.cancel_reason:
+            return _refuse(subject, refusal, username)
     return StoreUnavailable(
         subject,
         f"etcd cancelled it ({answer.cancel_reason or 'no reason given'})",

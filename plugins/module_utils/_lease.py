@@ -289,6 +289,10 @@ class Layout:
         """The full key of a lease."""
         return self.subnets + format_key(subnets)
 
+    def node_key(self, identity: str) -> str:
+        """The full key of the entry of the node with that id."""
+        return self.nodes + identity
+
 
 def lease_from_item(layout: Layout, item: KeyValue) -> Lease:
     """The lease an etcd item holds. Raises LeaseError naming the key.

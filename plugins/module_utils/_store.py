@@ -11,8 +11,8 @@ module can be loaded on a host where etcd3 is missing and say so.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Iterator, Optional, Protocol, Tuple
+from dataclasses import dataclass, field
+from typing import Callable, Iterator, Optional, Protocol, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreError
 
@@ -93,6 +93,9 @@ class StoreOptions:
     client_cert, client_key: paths of the certificate and key shown to etcd; both or none.
     timeout: seconds one endpoint may take for one call, the time to connect included. Every endpoint is tried
         once, and one more when a connection kept from an earlier call is lost: that bounds every call.
+    username: the etcd user to log in as, over TLS only; "": none, only the client certificate counts.
+    password: returns that user's password. It is asked at every login, so that a rotated password is taken, and
+        a function, so that nothing that shows these options shows the password.
     """
 
     endpoints: Tuple[str, ...]
@@ -100,6 +103,8 @@ class StoreOptions:
     client_cert: str = ""
     client_key: str = ""
     timeout: float = 5.0
+    username: str = ""
+    password: Optional[Callable[[], str]] = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.endpoints:
@@ -112,6 +117,9 @@ class StoreOptions:
                 f"{self.timeout!r} is not a number of seconds above 0",
                 "leave it at its default, 5",
             )
+        if bool(self.username) != (self.password is not None):
+            given, missing = ("user name", "password") if self.username else ("password", "user name")
+            raise StoreError("etcd user", f"a {given} is given without a {missing}", "give both, or neither")
 
 
 class Store(Protocol):
@@ -140,6 +148,13 @@ class Store(Protocol):
 
     def delete(self, key: str, expected_mod_revision: int) -> WriteResult:
         """Delete the key if it was last changed at that revision."""
+
+    def move(
+        self, key: str, expected_mod_revision: int, new_key: str, value: bytes, lease_id: int = 0
+    ) -> WriteResult:
+        """Put `new_key` on `lease_id` and delete `key`, in one revision, if `key` was last changed at that revision
+        and `new_key` does not exist. `current` of the result is `new_key`. Raises StoreLeaseLost if the lease does
+        not exist."""
 
     def grant(self, ttl_seconds: int) -> int:
         """Make a lease and return its id. etcd raises a very short time to live to its own minimum."""

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._store import open_store
 
 from tests.support.certs import CertificateAuthority
 from tests.support.etcd import EtcdServer
+from tests.support.lease_world import LeaseWorld
+from tests.support.memory_store import MemoryEtcd
 
 
 def pytest_configure(config):
@@ -32,3 +37,15 @@ def server(tmp_path):
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     return CertificateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["etcd", "memory"])
+def world(request):
+    """Leases in a prefix of the test's own, on a real etcd and on its twin in memory."""
+    if request.param == "etcd":
+        opener = functools.partial(open_store, request.getfixturevalue("etcd").options)
+    else:
+        opener = MemoryEtcd().open_store
+    opened = LeaseWorld(opener, f"/test/{request.node.name}")
+    yield opened
+    opened.close()

@@ -25,18 +25,51 @@ def test_a_lease_that_is_deleted_is_put_back(cluster: Cluster, backend: str) -> 
     assert_ping(two.container, one.container)
 
 
-def test_a_subnet_that_another_host_took_is_not_fought_over(cluster: Cluster, backend: str) -> None:
-    """It ends and says so; its data path stays, so that the operator decides when containers move."""
+def test_a_subnet_that_another_host_took_is_kept_here_while_it_is_used(
+    cluster: Cluster, backend: str
+) -> None:
+    """A4. Never fought over: the data path stays, the host says what to do, and moves when nothing uses it any more."""
     cluster.configure(backend)
     one, two = cluster.join(1, 2)
     assert_ping(one.container, two.container)
-    theirs = cluster.leases()[one.lease_key].replace(str(one.host.address), "192.0.2.77")
+    old = one.lease_key
+    theirs = cluster.leases()[old].replace(str(one.host.address), "192.0.2.77")
     state = one.state()
-    cluster.etcd.put(one.lease_key, theirs)
-    assert one.agent.wait() == 6
-    assert "192.0.2.77" in one.agent.complaints()[-1]
-    assert cluster.leases()[one.lease_key] == theirs
+    cluster.etcd.put(old, theirs)
+    assert "192.0.2.77" in one.agent.wait_complaint(1)
+    wait_until(lambda: "docker0" in one.agent.status, "the status says who still uses the subnet")
+    assert one.agent.status.startswith("NOT READY")
+    assert "ip link delete docker0" in one.agent.status
+    assert cluster.leases()[old] == theirs
     assert one.state() == state
+    assert one.agent.running
+
+    one.agent.stop()  # a restart is no way around it
+    one.agent.start()
+    one.agent.wait_ready()
+    wait_until(lambda: "docker0" in one.agent.status, "un-ready again")
+    assert one.lease_key == old
+    assert one.state() == state
+
+    one.host.ip("link delete docker0")
+    wait_until(lambda: one.lease_key != old, "another subnet once nothing uses the old one")
+    wait_until(lambda: not one.agent.status.startswith("NOT READY"), "the host is ready again")
+    assert cluster.leases()[old] == theirs
+    assert one.lease_key in cluster.leases()
+
+
+def test_a_subnet_that_is_taken_and_freed_again_is_ours_again(cluster: Cluster) -> None:
+    cluster.configure("vxlan")
+    one, two = cluster.join(1, 2)
+    assert_ping(one.container, two.container)
+    key, before = one.lease_key, cluster.leases()[one.lease_key]
+    cluster.etcd.put(key, before.replace(str(one.host.address), "192.0.2.77"))
+    wait_until(lambda: one.agent.status.startswith("NOT READY"), "un-ready without the lease")
+    cluster.etcd.delete(key)
+    wait_until(lambda: not one.agent.status.startswith("NOT READY"), "ready with the lease")
+    assert one.lease_key == key
+    assert cluster.leases()[key] == before
+    assert_ping(two.container, one.container)
 
 
 def test_a_reservation_is_used_and_stays_one(cluster: Cluster, backend: str) -> None:
@@ -50,6 +83,23 @@ def test_a_reservation_is_used_and_stays_one(cluster: Cluster, backend: str) -> 
     assert list(cluster.leases()) == [node.lease_key]
     assert f'"BackendType":"{backend}"' in cluster.leases()[node.lease_key]
     assert cluster.lease_id(node.lease_key) == 0
+
+
+def test_a_reservation_for_a_host_with_a_lease_is_taken_at_its_next_start(cluster: Cluster) -> None:
+    """Although docker0 is in the old subnet: the operator wants it, and the status says that Docker has to follow."""
+    cluster.put(
+        "config",
+        '{"Network":"10.5.0.0/16","SubnetMin":"10.5.7.0","SubnetMax":"10.5.7.0","Backend":{"Type":"vxlan"}}',
+    )
+    (node,) = cluster.join(1)
+    assert node.container.address in node.host.subnet
+    cluster.configure("vxlan")
+    cluster.put("subnets/10.5.122.0-24", f'{{"PublicIP":"{node.host.address}","PublicIPv6":null}}')
+    node.agent.stop()
+    node.agent.start()
+    node.agent.wait_ready()
+    assert str(node.host.subnet) == "10.5.122.0/24"
+    assert list(cluster.leases()) == [node.lease_key]
 
 
 def test_hosts_that_start_together_get_different_subnets(cluster: Cluster) -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from flanneld.leasing.conflicts import Conflicts, find_fault
+from flanneld.leasing.conflicts import Conflicts, find_fault, find_lack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.leases import lease, vxlan_rules
+from tests.support.random_leases import dual_lease, dual_rules
 
 OWN = lease("10.5.1.0-24", "192.0.2.1", born=1)
 GOOD = lease("10.5.2.0-24", "192.0.2.2", born=5)
@@ -24,7 +25,7 @@ GOOD = lease("10.5.2.0-24", "192.0.2.2", born=5)
     [
         (lease("10.6.1.0-24", "192.0.2.9"), "10.6.1.0/24 lies outside the network 10.5.0.0/16"),
         (lease("10.0.0.0-8", "192.0.2.9"), "10.0.0.0/8 lies outside the network 10.5.0.0/16"),
-        (lease("10.5.1.0-24", "192.0.2.9"), "10.5.1.0/24 overlaps our own subnet 10.5.1.0/24"),
+        (lease("10.5.1.0-24", "192.0.2.9", mac="02:00:00:00:00:09"), "10.5.1.0/24 overlaps our own subnet 10.5.1.0/24"),
         (lease("10.5.1.128-25", "192.0.2.9"), "10.5.1.128/25 overlaps our own subnet 10.5.1.0/24"),
         (lease("10.5.3.0-24", "192.0.2.1"), "public IP 192.0.2.1 is our own address"),
         (lease("10.5.3.0-24", "127.0.0.1"), "public IP 127.0.0.1 is a loopback address"),
@@ -147,3 +148,96 @@ def test_verdicts_do_not_depend_on_the_order_of_arrival(order):
         "10.5.10.0-24": True,
     }
     assert ip_address("10.5.2.200") in leases[2].subnets.v4
+
+
+DUAL_OWN = dual_lease("10.5.1.0/24", "fd00:5:0:1::/64", 1, born=1)
+
+
+@pytest.mark.parametrize(
+    ("v6", "number", "attributes", "reason"),
+    [
+        ("fd00:5:0:2::/64", 2, {}, None),
+        ("fd00:6:0:2::/64", 2, {}, "fd00:6:0:2::/64 lies outside the network fd00:5::/48"),
+        ("fd00:5:0:1::/65", 2, {}, "fd00:5:0:1::/65 overlaps our own subnet fd00:5:0:1::/64"),
+        # upstream publishes it where the interface has nothing else, and it works on a link
+        ("fd00:5:0:2::/64", 2, {"public_ipv6": ip_address("fe80::2")}, None),
+        ("fd00:5:0:2::/64", 2, {"public_ipv6": ip_address("::1")}, "public IP ::1 is a loopback address"),
+        ("fd00:5:0:2::/64", 2, {"public_ipv6": ip_address("2001:db8::1")}, "public IP 2001:db8::1 is our own address"),
+    ],
+)  # fmt: skip
+def test_the_ipv6_part_is_judged_where_ipv6_is_on_and_only_there(v6, number, attributes, reason):
+    peer = dual_lease("10.5.2.0/24", v6, number, **attributes)
+    assert find_fault(dual_rules(DUAL_OWN), peer) == reason
+    own_v4 = dual_lease("10.5.1.0/24", None, 1, born=1)
+    assert find_fault(dual_rules(own_v4, v6=False), peer) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lack"),
+    [
+        ({"public_ipv6": None}, "it has no public IPv6"),
+        ({"backend_v6_data": None}, "BackendData has no valid VtepMAC"),
+        ({"public_ip": None}, "it has no public IP"),
+    ],
+)
+def test_a_family_that_lacks_something_does_not_take_the_other_with_it(attributes, lack):
+    rules = dual_rules(DUAL_OWN)
+    peer = dual_lease("10.5.2.0/24", "fd00:5:0:2::/64", 2, **attributes)
+    assert find_fault(rules, peer) is None
+    assert find_lack(rules, peer) == lack
+    whole = dual_lease("10.5.2.0/24", "fd00:5:0:2::/64", 2)
+    assert find_lack(rules, whole) is None
+    # what both lack is a fault
+    neither = dual_lease("10.5.2.0/24", "fd00:5:0:2::/64", 2, public_ip=None, public_ipv6=None)
+    assert find_fault(rules, neither) == "it has no public IP"
+
+
+def test_ipv6_alone():
+    own = dual_lease(None, "fd00:5:0:1::/64", 1, born=1)
+    rules = dual_rules(own, v4=False)
+    assert find_fault(rules, dual_lease(None, "fd00:5:0:2::/64", 2)) is None
+    # of a dual-stack host only the IPv6 part counts, whatever its IPv4 part says
+    assert find_fault(rules, dual_lease("10.99.2.0/24", "fd00:5:0:2::/64", 2)) is None
+    assert find_fault(rules, dual_lease("10.5.2.0/24", None, 2)) == (
+        "it has no subnet of a family that the network config turns on"
+    )
+
+
+def test_a_peer_without_ipv6_is_a_peer_of_a_dual_stack_host():
+    assert find_fault(dual_rules(DUAL_OWN), dual_lease("10.5.2.0/24", None, 2)) is None
+
+
+def test_an_overlap_in_one_family_is_a_conflict():
+    conflicts = Conflicts(dual_rules(DUAL_OWN))
+    older, newer = (dual_lease(f"10.5.{n}.0/24", "fd00:5:0:2::/64", n, born=n) for n in (2, 3))
+    conflicts.put(newer)
+    conflicts.put(older)
+    assert conflicts.find_reason(newer.key) == f"fd00:5:0:2::/64 overlaps the older lease {older.key}"
+    assert conflicts.find_reason(older.key) is None
+
+
+RIVAL = lease("10.5.0.0-23", "192.0.2.7", born=3)
+OLDEST = lease("10.5.1.128-25", "192.0.2.8", born=2)
+
+
+@pytest.mark.parametrize(
+    ("born", "others", "rival"),
+    [
+        (5, [RIVAL], RIVAL),
+        (2, [RIVAL], None),
+        (0, [RIVAL], None),
+        (5, [RIVAL, OLDEST], OLDEST),
+        (5, [lease("10.5.2.0-24", "192.0.2.7", born=3)], None),
+        (5, [lease("10.5.0.0-23", "127.0.0.1", born=3)], None),
+        (5, [lease("10.5.0.0-23", "192.0.2.1", born=3)], None),
+    ],
+    ids=["older", "younger", "our age is unknown", "oldest", "no overlap", "faulty", "our own address"],
+)
+def test_an_older_lease_over_our_own_subnet_wins(born, others, rival):
+    conflicts = Conflicts(vxlan_rules(replace(OWN, create_revision=born)))
+    for one in others:
+        conflicts.put(one)
+    assert conflicts.find_rival() == rival
+    for one in others:
+        conflicts.remove(one.key)
+    assert conflicts.find_rival() is None

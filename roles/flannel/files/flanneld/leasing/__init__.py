@@ -8,9 +8,10 @@ Nothing above this package knows which store is behind it.
 
 from __future__ import annotations
 
+import queue
 import threading
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol, Tuple
+from typing import Callable, Optional, Protocol, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -19,6 +20,23 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Attribu
 
 class LeaseTaken(FlannelError):
     """The key of our lease holds somebody else's value."""
+
+
+class HostConflict(FlannelError):
+    """Another live host goes by our identity, or publishes our public IP."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this host is to the others (design: Identity).
+
+    id: 32 hex digits, made at the first start and kept in the state directory. boot_id: another one after each boot.
+    host: the host name, for messages.
+    """
+
+    id: str
+    boot_id: str
+    host: str
 
 
 @dataclass(frozen=True)
@@ -59,16 +77,47 @@ class WatchBroken:
 
 @dataclass(frozen=True)
 class LeaseKept:
-    """Our lease stands in the store, in this state."""
+    """Our lease stands in the store, in this state, and our node entry with it.
+
+    ttl: seconds that it has left from now on; 0 for a reservation, which has no end.
+    """
 
     lease: Lease
+    ttl: int
 
 
 @dataclass(frozen=True)
-class LeaseGone:
-    """Our lease cannot be kept."""
+class LeaseConflict:
+    """Our lease or our identity is with another live host. Nothing of theirs was touched; we go on trying."""
 
     error: FlannelError
+
+
+@dataclass(frozen=True)
+class HoldFailed:
+    """The lease could not be renewed this time (the store is away); tried again by itself."""
+
+    error: FlannelError
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """Wish: our lease is not in the store as we wrote it; look, and put it back."""
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Wish: bring the value of our lease to this (an address or a MAC has changed)."""
+
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class MoveOn:
+    """Wish: our subnet is lost to another host and nothing here uses it any more: lease another one."""
+
+
+Wish = Union[PutBack, Publish, MoveOn]
 
 
 @dataclass(frozen=True)
@@ -80,11 +129,26 @@ class ConfigSeen:
 
 @dataclass(frozen=True)
 class Claim:
-    """What this host asks for."""
+    """What this host asks for, and by which rights.
+
+    previous: the subnets that subnet.env names, None when it names none.
+    last: our lease as we last knew it (its revisions and etcd lease prove that a key is still ours although its
+        public IP is an old one), None when this host never had one, or has forgotten it.
+    """
 
     attributes: Attributes
-    previous: Optional[Subnets]
-    """The subnets of an earlier life, None when there was none."""
+    identity: Identity
+    previous: Optional[Subnets] = None
+    last: Optional[Lease] = None
+
+
+@dataclass(frozen=True)
+class KnownPeers:
+    """The peers as they were known at a revision of a cluster, kept on disk for a boot without the store."""
+
+    leases: Tuple[Lease, ...]
+    revision: int
+    cluster_id: int
 
 
 Post = Callable[[object], None]
@@ -93,14 +157,33 @@ Post = Callable[[object], None]
 class SubnetManager(Protocol):
     """A source of subnets. Methods that take `post` are thread bodies: they wait, post, and end when `stop` is set."""
 
-    def read_config(self) -> NetworkConfig:
-        """The network config. Raises ConfigError when it is missing or invalid, StoreError when it cannot be read."""
+    def read_config(self) -> str:
+        """The text of the network config. Raises ConfigError when the key is missing, StoreError when it cannot be
+        read."""
 
     def acquire(self, claim: Claim, config: NetworkConfig) -> Lease:
-        """A lease for this host (spec 2.7). Raises OutOfSubnets, StoreError."""
+        """A lease for this host: by identity, by public IP, by its previous subnet, else any free one (spec 2.7).
 
-    def hold(self, lease: Lease, missing: threading.Event, post: Post, stop: threading.Event) -> None:
-        """Keep our lease alive; put it back when `missing` is set. Posts LeaseKept and LeaseGone."""
+        Raises OutOfSubnets, HostConflict, StoreError.
+        """
+
+    def hold(
+        self,
+        lease: Lease,
+        claim: Claim,
+        config: NetworkConfig,
+        wishes: queue.SimpleQueue[Wish],
+        post: Post,
+        stop: threading.Event,
+    ) -> None:
+        """Keep our lease and our node entry alive, and do what is wished for.
+
+        Posts LeaseKept after every renewal and change, HoldFailed, LeaseConflict. Takes the node entry back at the
+        end: present means live.
+        """
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease up for good (--release-on-exit); a reservation stays. Raises StoreError."""
 
     def watch_leases(self, post: Post, stop: threading.Event) -> None:
         """Posts a LeaseListing, then LeaseChanges without a gap, WatchBroken and a new listing after any trouble."""

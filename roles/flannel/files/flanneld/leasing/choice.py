@@ -7,40 +7,89 @@ from __future__ import annotations
 
 import random
 from ipaddress import IPv4Network, IPv6Network
-from typing import Optional, Sequence, cast
+from typing import Dict, Optional, Sequence, cast
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Subnets
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease, Subnets
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     FAMILIES,
     IPV4,
     IPV6,
-    AddressPool,
     Family,
     Network,
     overlaps,
     pick_free,
 )
 
+Parts = Dict[Family, Network]
+"""Subnets by family, those that are there."""
 
-def same_host(theirs: Attributes, ours: Attributes) -> bool:
+
+def same_host(theirs: Attributes, ours: Attributes, config: NetworkConfig) -> bool:
     """Identity is the public address of the first family that is on (A6: never the zero address)."""
-    for family in FAMILIES:
+    for family in config.families:
         address = ours.public_address(family)
         if address is not None:
             return theirs.public_address(family) == address
     return False
 
 
-def _fits(subnet: Optional[Network], pool: Optional[AddressPool]) -> bool:
-    if subnet is None or pool is None:
-        return subnet is None and pool is None
-    return pool.contains(subnet)
+def find_proof(lease: Lease, last: Lease) -> str:
+    """How we know that a lease in the store is the one we last held although its public IP may be another now.
+
+    "" when we do not know it. The create revision alone proves nothing: a host that got our former address takes our
+    former lease over in place. Nor do attributes without backend data: they say no more than the address.
+    """
+    if lease.lease_id and lease.lease_id == last.lease_id:
+        return "it hangs on our etcd lease"
+    if (lease.create_revision, lease.mod_revision, lease.attributes) == (
+        last.create_revision,
+        last.mod_revision,
+        last.attributes,
+    ):
+        return "nobody has changed it since we did"
+    published = last.attributes
+    if lease.attributes == published and (published.backend_data or published.backend_v6_data):
+        return "it says what we last published"
+    return ""
 
 
-def compatible(subnets: Subnets, config: NetworkConfig) -> bool:
-    """True if the config would hand these subnets out (spec 2.7)."""
-    return all(_fits(subnets.of(family), config.pool(family)) for family in FAMILIES)
+def keep_parts(subnets: Subnets, config: NetworkConfig, rivals: Sequence[Subnets]) -> Parts:
+    """The subnets that the config would hand out (spec 2.7) and that overlap no rival's, by family."""
+    return {
+        family: subnet
+        for family in config.families
+        for pool, subnet in ((config.pool(family), subnets.of(family)),)
+        if pool is not None
+        and subnet is not None
+        and pool.contains(subnet)
+        and not any(
+            theirs is not None and overlaps(subnet, theirs) for theirs in (one.of(family) for one in rivals)
+        )
+    }
+
+
+def choose(
+    config: NetworkConfig, kept: Parts, wished: Sequence[Subnets], taken: Sequence[Subnets]
+) -> Subnets:
+    """A subnet of each family that is on: a kept one, else the first wished for that is free, else any free one.
+
+    Raises OutOfSubnets.
+    """
+    chosen: Parts = dict(kept)
+    for one in wished:
+        chosen = {**keep_parts(one, config, taken), **chosen}
+    rng = random.SystemRandom()
+    for family in config.families:
+        pool = config.pool(family)
+        if family not in chosen and pool is not None:
+            chosen[family] = pick_free(pool, [s for s in (t.of(family) for t in taken) if s is not None], rng)
+    return join_parts(chosen)
+
+
+def join_parts(parts: Parts) -> Subnets:
+    """Raises LeaseError when there is none."""
+    return Subnets(cast(Optional[IPv4Network], parts.get(IPV4)), cast(Optional[IPv6Network], parts.get(IPV6)))
 
 
 def lies_in_network(subnets: Subnets, config: NetworkConfig) -> bool:
@@ -58,6 +107,12 @@ def lies_in_network(subnets: Subnets, config: NetworkConfig) -> bool:
     )
 
 
+def is_good(lease: Lease, config: NetworkConfig) -> bool:
+    """False for a lease that every host refuses, so that it need not be feared."""
+    has_address = any(lease.attributes.public_address(family) is not None for family in config.families)
+    return has_address and lies_in_network(lease.subnets, config)
+
+
 def overlaps_any(subnets: Subnets, others: Sequence[Subnets]) -> bool:
     """True if one of the subnets overlaps one of the others' of its family."""
 
@@ -66,17 +121,3 @@ def overlaps_any(subnets: Subnets, others: Sequence[Subnets]) -> bool:
         return ours is not None and theirs is not None and overlaps(ours, theirs)
 
     return any(clash(family, other) for other in others for family in FAMILIES)
-
-
-def pick(config: NetworkConfig, taken: Sequence[Subnets]) -> Subnets:
-    """Any free subnet of each family that is on, chosen among all free ones. Raises OutOfSubnets."""
-    rng = random.SystemRandom()
-    picked = {
-        family: pick_free(pool, [s for s in (t.of(family) for t in taken) if s is not None], rng)
-        for family in FAMILIES
-        for pool in (config.pool(family),)
-        if pool is not None
-    }
-    return Subnets(
-        cast(Optional[IPv4Network], picked.get(IPV4)), cast(Optional[IPv6Network], picked.get(IPV6))
-    )

@@ -17,6 +17,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     FAMILIES,
+    IPV4,
     Address,
     Family,
     Network,
@@ -49,32 +50,59 @@ def _unfit(address: Address) -> str:
 
 
 def find_fault(rules: Rules, lease: Lease) -> Optional[str]:
-    """What is wrong with a lease whatever the others say; None when nothing is."""
+    """What is wrong with a lease whatever the others say; None when nothing is.
+
+    Only the families that the network config turns on count: what a lease says about another one is nothing to us.
+    """
+    return _find_flaw(rules, lease) or _find_overlap(rules, lease)
+
+
+def find_lack(rules: Rules, lease: Lease) -> Optional[str]:
+    """What a family of a lease lacks, so that its other family can be a peer, but this one cannot; None for nothing."""
+    if len(rules.config.families) == 1:
+        return None
+    lacks = (_find_family_lack(rules, lease, family) for family, _subnet in _parts(rules, lease))
+    return next((lack for lack in lacks if lack), None)
+
+
+def _find_flaw(rules: Rules, lease: Lease) -> Optional[str]:
+    """Any fault but that it overlaps our own lease, which may be the younger one.
+
+    One family that claims what it may not have spoils the whole lease; one that merely lacks something does not take
+    the other with it.
+    """
     parts = list(_parts(rules, lease))
     if not parts:
         return "it has no subnet of a family that the network config turns on"
-    faults = (_find_family_fault(rules, lease, family, subnet) for family, subnet in parts)
-    return next((fault for fault in faults if fault), None)
+    claims = (_find_false_claim(rules, lease, family, subnet) for family, subnet in parts)
+    claim = next((claim for claim in claims if claim), None)
+    if claim is not None:
+        return claim
+    lacks = [_find_family_lack(rules, lease, family) for family, _subnet in parts]
+    return lacks[0] if all(lacks) else None
 
 
-def _find_family_fault(rules: Rules, lease: Lease, family: Family, subnet: Network) -> Optional[str]:
-    pool, own, public = (
-        rules.config.pool(family),
-        rules.own.subnets.of(family),
-        lease.attributes.public_address(family),
-    )
+def _find_overlap(rules: Rules, lease: Lease) -> Optional[str]:
+    """How a lease overlaps our own, None when it does not."""
+    for family, subnet in _parts(rules, lease):
+        own = rules.own.subnets.of(family)
+        if own is not None and overlaps(subnet, own):
+            return f"{subnet} overlaps our own subnet {own}"
+    return None
+
+
+def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Network) -> Optional[str]:
+    pool, own = rules.config.pool(family), rules.own.subnets.of(family)
     if pool is None or subnet.prefixlen < pool.network.prefixlen or not overlaps(subnet, pool.network):
         return f"{subnet} lies outside the network {pool.network if pool else ''}".rstrip()
-    if own is not None and overlaps(subnet, own):
-        return f"{subnet} overlaps our own subnet {own}"
-    if public is None:
-        return "it has no public IP"
-    if _unfit(public):
-        return f"public IP {public} is a {_unfit(public)} address"
-    if public in rules.own_addresses:
-        return f"public IP {public} is our own address"
-    if public in subnet or (own is not None and public in own):
-        return f"public IP {public} lies inside the overlay subnet {subnet if public in subnet else own}"
+    public = lease.attributes.public_address(family)
+    if public is not None:
+        if _unfit(public):
+            return f"public IP {public} is a {_unfit(public)} address"
+        if public in rules.own_addresses:
+            return f"public IP {public} is our own address"
+        if public in subnet or (own is not None and public in own):
+            return f"public IP {public} lies inside the overlay subnet {subnet if public in subnet else own}"
     for network in rules.underlay:
         if overlaps(subnet, network):
             return f"{subnet} overlaps {network}, the network of our external interface"
@@ -83,6 +111,12 @@ def _find_family_fault(rules: Rules, lease: Lease, family: Family, subnet: Netwo
             return f"{subnet} contains our own address {address}"
     if any(claim in rules.own_claims for claim in rules.claims(lease, family)):
         return "it claims our own MAC address"
+    return None
+
+
+def _find_family_lack(rules: Rules, lease: Lease, family: Family) -> Optional[str]:
+    if lease.attributes.public_address(family) is None:
+        return f"it has no public {'IP' if family is IPV4 else 'IPv6'}"
     return rules.refuse(lease, family)
 
 
@@ -100,6 +134,7 @@ class Conflicts:
         self._rules = rules
         self._leases: Dict[str, Lease] = {}
         self._faults: Dict[str, str] = {}
+        self._rivals: Dict[str, Lease] = {}
         self._subnets = {family: PrefixIndex() for family in FAMILIES}
         self._publics = {family: PrefixIndex() for family in FAMILIES}
         self._claims: Dict[Hashable, Set[str]] = {}
@@ -107,7 +142,10 @@ class Conflicts:
     def put(self, lease: Lease) -> Set[str]:
         """Take a new or changed lease in; returns the keys of all leases whose verdict may be another now."""
         touched = self.remove(lease.key)
-        fault = find_fault(self._rules, lease)
+        flaw, overlap = _find_flaw(self._rules, lease), _find_overlap(self._rules, lease)
+        if flaw is None and overlap is not None:
+            self._rivals[lease.key] = lease
+        fault = flaw or overlap
         if fault is not None:
             self._faults[lease.key] = fault
             return touched | {lease.key}
@@ -124,6 +162,7 @@ class Conflicts:
     def remove(self, key: str) -> Set[str]:
         """Forget a lease; returns the keys of the others whose verdict may be another now."""
         self._faults.pop(key, None)
+        self._rivals.pop(key, None)
         lease = self._leases.pop(key, None)
         if lease is None:
             return set()
@@ -154,6 +193,14 @@ class Conflicts:
         )
         return next((reason for reason in (self._clash(lease, other) for other in older) if reason), None)
 
+    def find_rival(self) -> Optional[Lease]:
+        """The oldest lease over our own subnet that is older than ours and has no other fault: it wins, everywhere.
+
+        None as well while our own is not written (its create revision is 0).
+        """
+        older = [lease for lease in self._rivals.values() if _age(lease) < _age(self._rules.own)]
+        return min(older, key=_age, default=None)
+
     def _neighbours(self, lease: Lease) -> Set[str]:
         """Keys of all leases that could clash with this one, itself among them while it is indexed."""
         found: Set[str] = set()
@@ -170,12 +217,14 @@ class Conflicts:
     def _clash(self, lease: Lease, older: Lease) -> Optional[str]:
         for family, subnet in _parts(self._rules, lease):
             other = older.subnets.of(family)
+            if other is None:
+                continue  # its public address of this family leads nowhere
             public, other_public = (which.attributes.public_address(family) for which in (lease, older))
-            if other is not None and overlaps(subnet, other):
+            if overlaps(subnet, other):
                 return f"{subnet} overlaps the older lease {older.key}"
             if other_public is not None and other_public in subnet:
                 return f"{subnet} contains {other_public}, the public IP of lease {older.key}"
-            if other is not None and public is not None and public in other:
+            if public is not None and public in other:
                 return f"public IP {public} lies inside the older lease {older.key}"
             same = set(self._rules.claims(lease, family)) & set(self._rules.claims(older, family))
             if same and public != other_public:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Iterator, List, Optional, Tuple
 
-from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     ConfigError,
     LeaseError,
-    OutOfSubnets,
     StoreCompacted,
     StoreError,
     StoreLeaseLost,
@@ -34,31 +33,39 @@ from flanneld.leasing import (
     Claim,
     ConfigSeen,
     LeaseChanges,
-    LeaseGone,
-    LeaseKept,
     LeaseListing,
-    LeaseTaken,
     Post,
     Unreadable,
     WatchBroken,
+    Wish,
 )
+from flanneld.leasing.acquire import Acquisition, describe
 from flanneld.leasing.backoff import Backoff
+from flanneld.leasing.hold import Holder, Terms
+from flanneld.leasing.nodes import NodeClaim, make_entry
 from flanneld.leasing.own import OwnLease
 
 log = logging.getLogger(__name__)
 
-RACES = 10
-"""How many lost races for a free subnet are tried again (spec 2.7)."""
+NODE_TTL = 60
+"""Seconds for which the entry of a host outlives it. The same on all hosts."""
 
 
 @dataclass(frozen=True)
 class EtcdSubnetManager:
-    """layout: where the keys are. ttl, margin: seconds. open_store: a new connection; every thread makes its own."""
+    """layout: where the keys are. open_store: a new connection; every thread makes its own.
+
+    ttl: seconds of a new lease. margin: seconds before its end by which it is renewed; one that does not fit the time
+    to live does not count. node_ttl: seconds of our node entry. stop: ends the waiting of `acquire`, with
+    StoreLeaseLost.
+    """
 
     layout: Layout
     open_store: Callable[[], Store]
     ttl: int = 86400
     margin: int = 3600
+    node_ttl: int = NODE_TTL
+    stop: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def _store(self) -> Iterator[Store]:
@@ -70,7 +77,7 @@ class EtcdSubnetManager:
 
     # --- network config
 
-    def read_config(self) -> NetworkConfig:
+    def read_config(self) -> str:
         with self._store() as store:
             item = store.get(self.layout.config)
         if item is None:
@@ -79,7 +86,7 @@ class EtcdSubnetManager:
                 "the key does not exist in etcd",
                 "write it with weft.flannel.flannel_network, or check --etcd-prefix",
             )
-        return parse_config(item.value)
+        return _text(item)
 
     def watch_config(self, post: Post, stop: threading.Event) -> None:
         backoff = Backoff()
@@ -99,46 +106,44 @@ class EtcdSubnetManager:
     # --- our own lease
 
     def acquire(self, claim: Claim, config: NetworkConfig) -> Lease:
-        """By public IP, else by the previous subnet, else any free one; a lost race starts over with a new listing."""
+        """See SubnetManager. Waits up to node_ttl and a little for an earlier life of this host to go."""
+        entry = make_entry(claim.identity, claim.attributes)
+        nodes = NodeClaim(self.layout, self.node_ttl)
+        with self._store() as store:
+            while not nodes.take(store, entry):
+                if self.stop.wait(nodes.pause):
+                    raise StoreLeaseLost("node entry", "the agent was told to end", "start it again")
+            own = OwnLease(store, self.layout, self.ttl)
+            lease = Acquisition(own, claim, config, nodes.others).run()
+            nodes.take(store, entry, lease.key)
+        return lease
+
+    def hold(
+        self,
+        lease: Lease,
+        claim: Claim,
+        config: NetworkConfig,
+        wishes: queue.SimpleQueue[Wish],
+        post: Post,
+        stop: threading.Event,
+    ) -> None:
+        """See SubnetManager. Looks at the lease at once, so that one known from disk need not have been acquired."""
         with self._store() as store:
             own = OwnLease(store, self.layout, self.ttl)
-            for _attempt in range(RACES):
-                lease = own.reuse(claim, config) or own.create_free(claim, config)
-                if lease is not None:
-                    return lease
-        raise OutOfSubnets(
-            "lease",
-            f"another host was faster {RACES} times in a row",
-            "start flanneld again; if it happens again, check how many free subnets flannel_network_info reports",
-        )
+            nodes = NodeClaim(self.layout, self.node_ttl)
+            terms = Terms(claim, config, self.margin, self.node_ttl)
+            Holder(own, nodes, terms, lease, post).serve(wishes, stop)
 
-    def hold(self, lease: Lease, missing: threading.Event, post: Post, stop: threading.Event) -> None:
-        """Renews at the earlier of a third of the TTL and the TTL less the margin, whatever the watch does (A5)."""
-        interval = max(1.0, min(self.ttl / 3, self.ttl - self.margin))
-        backoff = Backoff()
-        due = time.monotonic() + interval
-        while not stop.is_set():
-            _wait(missing, stop, due)
-            if stop.is_set():
-                return
-            try:
-                with self._store() as store:
-                    own = OwnLease(store, self.layout, self.ttl)
-                    lease = own.put_back(lease) if missing.is_set() else own.renew(lease)
-            except LeaseTaken as error:
-                post(LeaseGone(error))
-                return
-            except StoreLeaseLost:
-                missing.set()
-                backoff.wait(stop)
-            except StoreError as error:
-                log.warning("Error renewing lease %s, trying again: %s", lease.key, error)
-                backoff.wait(stop)
+    def release(self, lease: Lease) -> None:
+        """See SubnetManager. A lease that is not as we know it any more is left alone."""
+        if lease.is_reservation:
+            log.info("Lease (%s) is a reservation and stays", describe(lease.subnets))
+            return
+        with self._store() as store:
+            if OwnLease(store, self.layout, self.ttl).give_back(lease):
+                log.info("Lease (%s) given back", describe(lease.subnets))
             else:
-                missing.clear()
-                backoff.reset()
-                due = time.monotonic() + interval
-                post(LeaseKept(lease))
+                log.warning("Lease (%s) is not ours any more, nothing given back", describe(lease.subnets))
 
     # --- the leases of all hosts
 
@@ -199,12 +204,6 @@ class EtcdSubnetManager:
             if subnets is not None:
                 changes.append((subnets, lease))
         return LeaseChanges(tuple(changes), tuple(unreadable), batch.revision)
-
-
-def _wait(missing: threading.Event, stop: threading.Event, due: float) -> None:
-    """Until the renewal is due, the lease is reported missing, or the agent stops."""
-    while not stop.is_set() and not missing.is_set() and time.monotonic() < due:
-        missing.wait(min(1.0, max(0.0, due - time.monotonic())))
 
 
 def _text(item: KeyValue) -> str:
