@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping
+from typing import Dict, Iterator, List, Mapping, Tuple
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
@@ -21,23 +21,20 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Family,
     Network,
 )
-from flanneld.firewall import forward_chain, masquerade_chain
+from flanneld.firewall import Masquerade, Policy, iptables_chains
+from flanneld.instance import Instance
 from flanneld.tables import Change, KernelError, Key
 from flanneld.tables.iptables import Chain, IptablesTable, Programs, has_random_fully
+from flanneld.tables.leftovers import LeftoverTable
+from flanneld.tables.programs import MissingProgram
 from flanneld.tables.scope import Scope
 
+from tests.support.firewall import POLICIES, golden, programs_of
 from tests.support.kernel import fresh_namespace, sh
 
 NETWORKS: Mapping[Family, Network] = {IPV4: ip_network("10.5.0.0/16"), IPV6: ip_network("fd05::/48")}
 SUBNETS: Mapping[Family, Network] = {IPV4: ip_network("10.5.34.0/24"), IPV6: ip_network("fd05:0:0:22::/64")}
 SCOPE = Scope(frozenset(), "eth0", (), frozenset({"FLANNEL-POSTRTG", "FLANNEL-FWD"}))
-
-
-def programs_of(variant: str) -> Mapping[Family, Programs]:
-    def of(name: str) -> Programs:
-        return Programs(f"{name}-{variant}", f"{name}-{variant}-save", f"{name}-{variant}-restore")
-
-    return {IPV4: of("iptables"), IPV6: of("ip6tables")}
 
 
 class Firewall:
@@ -72,12 +69,19 @@ def firewall(request: pytest.FixtureRequest) -> Iterator[Firewall]:
         yield Firewall(variant)
 
 
-def masquerade(family: Family, random_fully: bool = True) -> Chain:
-    return masquerade_chain(family, NETWORKS[family], SUBNETS[family], random_fully, "FLANNEL-POSTRTG")
+def chains(
+    family: Family, random_fully: bool = True, spared: Tuple[Network, ...] = (), name: str = "default"
+) -> Tuple[Chain, ...]:
+    policy = Policy(family, NETWORKS[family], SUBNETS[family], Masquerade(random_fully, spared), True)
+    return iptables_chains(Instance(name), policy)
+
+
+def masquerade(family: Family, random_fully: bool = True, spared: Tuple[Network, ...] = ()) -> Chain:
+    return chains(family, random_fully, spared)[0]
 
 
 def forward(family: Family) -> Chain:
-    return forward_chain(family, NETWORKS[family], "FLANNEL-FWD")
+    return chains(family)[1]
 
 
 ALL = [make(family) for family in FAMILIES for make in (masquerade, forward)]
@@ -89,33 +93,42 @@ def test_what_is_written_reads_back_equal(firewall: Firewall) -> None:
     assert set(firewall.table.dump()) == {chain.key for chain in ALL}
 
 
-def test_the_rules_are_those_of_the_spec(firewall: Firewall) -> None:
-    firewall.bring_in(*ALL)
-    comment = '-m comment --comment "flanneld masq"'
-    assert firewall.rules(IPV4, "nat", "FLANNEL-POSTRTG") == [
-        f"-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 {comment} -j RETURN",
-        f"-A FLANNEL-POSTRTG -s 10.5.34.0/24 -d 10.5.0.0/16 {comment} -j RETURN",
-        f"-A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.34.0/24 {comment} -j RETURN",
-        f"-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.34.0/24 {comment} -j RETURN",
-        f"-A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 {comment} -j MASQUERADE --random-fully",
-        f"-A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 {comment} -j MASQUERADE --random-fully",
-    ]
-    assert (
-        f"-A FLANNEL-POSTRTG -s fd05::/48 ! -d ff00::/8 {comment} -j MASQUERADE --random-fully"
-        in firewall.rules(IPV6, "nat", "FLANNEL-POSTRTG")
-    )
-    assert firewall.rules(IPV4, "filter", "FLANNEL-FWD") == [
-        '-A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
-        '-A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
-    ]
+def by_table(lines: List[str]) -> Dict[str, List[str]]:
+    """The rules of each table in the output of iptables-save, without empty tables."""
+    tables: Dict[str, List[str]] = {}
+    rules: List[str] = []
+    for line in lines:
+        if line.startswith("*"):
+            rules = tables.setdefault(line, [])
+        elif line.startswith("-A"):
+            rules.append(line)
+    return {table: rules for table, rules in tables.items() if rules}
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+def test_iptables_save_prints_the_golden_rules(firewall: Firewall, family: Family) -> None:
+    firewall.bring_in(*iptables_chains(Instance(), POLICIES[family]))
+    assert by_table(sh(firewall.programs[family].save)) == by_table(golden("iptables-save", family))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize(
+    "spared", [("192.168.7.0/24", "fd99::/64"), ("203.0.113.9/32", "fd99::9/128"), ("0.0.0.0/0", "::/0")]
+)
+def test_spared_destinations_read_back_equal(
+    firewall: Firewall, family: Family, spared: Tuple[str, ...]
+) -> None:
+    firewall.bring_in(masquerade(family, spared=tuple(ip_network(text) for text in spared)))
+
+
+SECOND_RULE = '-s 10.5.34.0/24 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN'
 SPOILED: Dict[str, str] = {
     "jump gone": '-t nat -D POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG',
     "jump twice": "-t nat -A POSTROUTING -j FLANNEL-POSTRTG",
     "something before the jump": "-t nat -I POSTROUTING -s 10.5.34.0/24 ! -o docker0 -j MASQUERADE",
     "rule gone": "-t nat -D FLANNEL-POSTRTG 2",
     "rule added": "-t nat -I FLANNEL-POSTRTG -j ACCEPT",
+    "rule twice": f"-t nat -A FLANNEL-POSTRTG {SECOND_RULE}",
     "rule replaced": "-t nat -R FLANNEL-POSTRTG 5 -s 10.5.0.0/16 -j MASQUERADE",
     "chain emptied": "-t nat -F FLANNEL-POSTRTG",
     "parent emptied": "-t nat -F POSTROUTING",
@@ -133,6 +146,32 @@ def test_what_was_spoiled_is_seen_and_put_right(firewall: Firewall, rule: str) -
     assert firewall.rules(IPV4, "nat", "POSTROUTING")[0] == jumps[0]
 
 
+def test_a22_rules_in_another_order_are_seen_and_put_right(firewall: Firewall) -> None:
+    """Upstream asks only whether each rule exists."""
+    firewall.bring_in(masquerade(IPV4))
+    before = firewall.rules(IPV4, "nat", "FLANNEL-POSTRTG")
+    firewall.run(IPV4, f"-t nat -D FLANNEL-POSTRTG {SECOND_RULE}")
+    firewall.run(IPV4, f"-t nat -A FLANNEL-POSTRTG {SECOND_RULE}")
+    assert firewall.rules(IPV4, "nat", "FLANNEL-POSTRTG") != before
+    assert firewall.table.dump()[masquerade(IPV4).key] != masquerade(IPV4)
+    firewall.bring_in(masquerade(IPV4))
+    assert firewall.rules(IPV4, "nat", "FLANNEL-POSTRTG") == before
+
+
+def test_rules_go_in_their_order_and_all_at_once(firewall: Firewall) -> None:
+    """Upstream's TestDeleteRules: what is ours goes, and a chain that is right is not written again."""
+    firewall.bring_in(*ALL)
+    found = firewall.table.dump()
+    assert [found[chain.key] for chain in ALL] == ALL
+    firewall.run(IPV4, "-t nat -A POSTROUTING -s 203.0.113.0/24 -j MASQUERADE")
+    firewall.run(IPV6, "-t nat -A POSTROUTING -s fd00:203::/64 -j MASQUERADE")
+    assert firewall.table.apply([Change(chain.key, chain, None) for chain in ALL]) == {}
+    assert firewall.table.dump() == {}
+    assert firewall.rules(IPV4, "filter", "FORWARD") == []
+    for family, other in ((IPV4, "203.0.113.0/24"), (IPV6, "fd00:203::/64")):
+        assert firewall.rules(family, "nat", "POSTROUTING") == [f"-A POSTROUTING -s {other} -j MASQUERADE"]
+
+
 def test_upstreams_chains_are_taken_over_and_the_jump_moved_to_the_front(firewall: Firewall) -> None:
     firewall.run(IPV4, "-P FORWARD DROP")
     firewall.run(IPV4, "-A FORWARD -i docker0 -j ACCEPT")
@@ -147,7 +186,7 @@ def test_upstreams_chains_are_taken_over_and_the_jump_moved_to_the_front(firewal
 
 def test_instances_share_the_front_of_the_parent_chain(firewall: Firewall) -> None:
     ours = forward(IPV4)
-    theirs = forward_chain(IPV4, ip_network("10.6.0.0/16"), "FLANNEL-FWD-BLUE")
+    theirs = chains(IPV4, name="blue")[1]
     their_table = IptablesTable(replace(SCOPE, chains=frozenset({theirs.name})), [IPV4], firewall.programs)
     firewall.bring_in(ours)
     assert their_table.apply([Change(theirs.key, None, theirs)]) == {}
@@ -192,12 +231,17 @@ def test_this_iptables_masquerades_fully_randomly(firewall: Firewall) -> None:
 # --- what goes wrong
 
 
-def test_without_the_programs_the_error_says_what_to_install() -> None:
+def test_a23_without_the_programs_each_wanted_chain_fails_and_nothing_else() -> None:
+    """Upstream ends at its first start and carries on at the second."""
     table = IptablesTable(
         SCOPE, [IPV4], {IPV4: Programs("no-iptables", "no-iptables-save", "no-iptables-restore")}
     )
-    with pytest.raises(KernelError, match="no-iptables-save: is not installed; install iptables"):
-        table.dump()
+    assert table.dump() == {}
+    for _start in range(2):
+        errors = table.apply([Change(forward(IPV4).key, None, forward(IPV4))])
+        error = errors[forward(IPV4).key]
+        assert isinstance(error, MissingProgram)
+        assert str(error).startswith("no-iptables-save: is not installed; install the package")
     assert has_random_fully(IPV4, {IPV4: Programs("no-iptables", "", "")}), "left to the table to report"
 
 
@@ -229,3 +273,20 @@ def test_a_table_that_iptables_cannot_show_is_not_taken_for_empty(tmp_path: Path
 def test_fully_random_since(tmp_path: Path, version: str, known: bool) -> None:
     iptables = script(tmp_path / "iptables", f"echo 'iptables {version}'")
     assert has_random_fully(IPV4, {IPV4: Programs(iptables, "", "")}) is known
+
+
+def test_a_leftover_that_cannot_be_removed_is_named_and_the_others_go(tmp_path: Path) -> None:
+    """Of two families, one refuses."""
+    good = programs_of("nft")
+    restore = script(tmp_path / "restore", "echo 'ip6tables-restore: Permission denied' >&2; exit 4")
+    programs = {IPV4: good[IPV4], IPV6: good[IPV6]._replace(restore=restore)}
+    with fresh_namespace():
+        table = IptablesTable(SCOPE, FAMILIES, good)
+        assert table.apply([Change(chain.key, None, chain) for chain in ALL]) == {}
+        leftovers = LeftoverTable([IptablesTable(SCOPE, FAMILIES, programs)])
+        found = leftovers.dump()
+        assert {leftover.thing for leftover in found.values()} == set(ALL)
+        errors = leftovers.apply([Change(key, leftover, None) for key, leftover in found.items()])
+        assert set(errors) == {key for key, leftover in found.items() if leftover.thing.family == IPV6}
+        assert all("Permission denied" in error.cause for error in errors.values())
+        assert leftovers.dump().keys() == errors.keys()

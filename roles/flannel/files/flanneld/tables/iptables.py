@@ -10,11 +10,8 @@ iptables-save prints.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -22,14 +19,16 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
 
 from . import Change, KernelError, Key, Notice
-from .refusal import RETRIED
+from .programs import MissingProgram, run_program
 from .scope import Scope
 
-_SECONDS = 15.0
 _LOCK_SECONDS = "5"
 _CHAIN_PREFIX = "FLANNEL-"  # jumps of other instances, and ours, may share the head of a parent chain
 _FULLY_RANDOM_SINCE = (1, 6, 2)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+MULTICAST: Mapping[Family, str] = MappingProxyType({IPV4: "224.0.0.0/4", IPV6: "ff00::/8"})
+"""Destinations that no flannel rule masquerades (spec 6.1)."""
 
 
 class Programs(NamedTuple):
@@ -78,9 +77,19 @@ class Chain:
 
 @dataclass
 class SavedTable:
-    """One table as iptables-save printed it. chains: rules of each chain, in order."""
+    """One table as iptables-save printed it. chains: rules of each chain, in order. policies: "-" for user chains."""
 
     chains: Dict[str, List[str]] = field(default_factory=dict)
+    policies: Dict[str, str] = field(default_factory=dict)
+
+    def find_chain(self, family: Family, table: str, name: str) -> Optional[Chain]:
+        """That chain of this table as it is, with its jump; None if there is none."""
+        if name not in self.chains:
+            return None
+        parents = {chain for chain, _rule in self.references(name)}
+        parent = parents.pop() if len(parents) == 1 else ""
+        jump = self.well_placed_jump(parent, name) if parent else ""
+        return Chain(family, table, name, tuple(self.chains[name]), parent, jump)
 
     def references(self, name: str) -> List[Tuple[str, str]]:
         """All (chain, rule) that jump to this chain."""
@@ -105,7 +114,10 @@ class SavedTable:
 
 
 class IptablesTable:
-    """Our chains in nat and filter, for the families given."""
+    """Our chains in nat and filter, for the families given.
+
+    Without the programs there is nothing to see, and every chain that is wanted fails with MissingProgram.
+    """
 
     name = "iptables"
     kind = Chain
@@ -120,10 +132,15 @@ class IptablesTable:
     def dump(self) -> Dict[Key, Chain]:
         found: Dict[Key, Chain] = {}
         for family in self._families:
-            for table, saved in self._save(family).items():
-                for name in self._scope.chains & saved.chains.keys():
-                    chain = _read_chain(family, table, name, saved)
-                    found[chain.key] = chain
+            try:
+                tables = save_rules(family, self._programs)
+            except MissingProgram:
+                continue
+            for table, saved in tables.items():
+                for name in self._scope.chains:
+                    chain = saved.find_chain(family, table, name)
+                    if chain is not None:
+                        found[chain.key] = chain
         return found
 
     def owns(self, thing: Chain) -> bool:
@@ -136,8 +153,9 @@ class IptablesTable:
             if not mine:
                 continue
             try:
-                script = _write_script(mine, self._save(family))
-                _run((self._programs[family].restore, "--noflush", "-w", _LOCK_SECONDS), script)
+                restore_rules(
+                    family, _write_changes(mine, save_rules(family, self._programs)), self._programs
+                )
             except KernelError as error:
                 errors.update({change.key: error for change in mine})
         return errors
@@ -146,8 +164,21 @@ class IptablesTable:
         """None: the kernel says that rules changed, but not usefully which (see watch_netfilter)."""
         return None
 
-    def _save(self, family: Family) -> Dict[str, SavedTable]:
-        return parse_save(_run((self._programs[family].save,)))
+
+def save_rules(family: Family, programs: Mapping[Family, Programs] = PROGRAMS) -> Dict[str, SavedTable]:
+    """All tables of a family, by name. Raises KernelError; MissingProgram without iptables-save."""
+    return parse_save(run_program((programs[family].save,)))
+
+
+def restore_rules(
+    family: Family, lines: Mapping[str, Sequence[str]], programs: Mapping[Family, Programs] = PROGRAMS
+) -> None:
+    """Carry out the lines for each table (":CHAIN - [0:0]", "-A ...", "-D ..."), each table at once or not at all.
+
+    Raises KernelError.
+    """
+    script = [line for table in sorted(lines) for line in (f"*{table}", *lines[table], "COMMIT")]
+    run_program((programs[family].restore, "--noflush", "-w", _LOCK_SECONDS), "\n".join(script) + "\n")
 
 
 def has_random_fully(family: Family, programs: Mapping[Family, Programs] = PROGRAMS) -> bool:
@@ -156,7 +187,7 @@ def has_random_fully(family: Family, programs: Mapping[Family, Programs] = PROGR
     True, too, if there is none to ask: that is reported by the table, which is where it can be tried again.
     """
     try:
-        text = _run((programs[family].iptables, "--version"))
+        text = run_program((programs[family].iptables, "--version"))
     except KernelError:
         return True
     found = re.search(r"v(\d+)\.(\d+)\.(\d+)", text)
@@ -181,7 +212,9 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
         if line.startswith("*"):
             current = tables.setdefault(line[1:].strip(), SavedTable())
         elif line.startswith(":"):
-            current.chains.setdefault(line[1:].split()[0], [])
+            name, policy = line[1:].split()[:2]
+            current.chains.setdefault(name, [])
+            current.policies[name] = policy
         elif line.startswith("-A "):
             _option, name, rule = line.split(" ", 2)
             # Of thousands of other rules (kube-proxy) only the place matters.
@@ -201,22 +234,12 @@ def _quote(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _read_chain(family: Family, table: str, name: str, saved: SavedTable) -> Chain:
-    parents = [chain for chain, _rule in saved.references(name)]
-    parent = parents[0] if len(set(parents)) == 1 else ""
-    jump = saved.well_placed_jump(parent, name) if parent else ""
-    return Chain(family, table, name, tuple(saved.chains[name]), parent, jump)
-
-
-def _write_script(changes: Sequence[Change], saved: Mapping[str, SavedTable]) -> str:
-    lines: List[str] = []
-    for table in sorted({change.key[1] for change in changes}):  # type: ignore[index]
-        lines.append(f"*{table}")
-        for change in changes:
-            if change.key[1] == table:  # type: ignore[index]
-                lines += _write_change(change, saved.get(table, SavedTable()))
-        lines.append("COMMIT")
-    return "\n".join(lines) + "\n"
+def _write_changes(changes: Sequence[Change], saved: Mapping[str, SavedTable]) -> Dict[str, List[str]]:
+    lines: Dict[str, List[str]] = {}
+    for change in changes:
+        table = change.thing.table
+        lines.setdefault(table, []).extend(_write_change(change, saved.get(table, SavedTable())))
+    return lines
 
 
 def _write_change(change: Change, saved: SavedTable) -> List[str]:
@@ -236,37 +259,3 @@ def _write_change(change: Change, saved: SavedTable) -> List[str]:
 def _target(rule: str) -> str:
     found = re.search(r"(?:^| )-[jg] (\S+)", _QUOTED.sub("", rule))  # a comment may say anything
     return found[1] if found is not None else ""
-
-
-def _run(command: Sequence[str], script: str = "") -> str:
-    """Standard output of the program, which reads the script. Raises KernelError."""
-    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    program = shutil.which(command[0], path=search)
-    if program is None:
-        raise KernelError(
-            command[0],
-            "is not installed",
-            "install iptables, or run without --ip-masq and with --iptables-forward-rules=false",
-        )
-    try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(command[0], f"did not finish within {_SECONDS:.0f} s", RETRIED) from error
-    except OSError as error:
-        raise KernelError(
-            command[0], f"cannot be run: {error.strerror}", "repair the iptables package"
-        ) from error
-    if done.returncode == 0:
-        return done.stdout
-    cause = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit status {done.returncode}"
-    step = RETRIED
-    if "Permission denied" in done.stderr or "Operation not permitted" in done.stderr:
-        step = "give flanneld CAP_NET_ADMIN and CAP_NET_RAW in this network namespace (flanneld.service does)"
-    raise KernelError(" ".join(command), cause, step)

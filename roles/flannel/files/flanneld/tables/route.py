@@ -42,11 +42,16 @@ SCOPE_UNIVERSE = 0
 SCOPE_LINK = 253
 _SCOPE_NOWHERE = 255  # in a delete request: any scope
 TYPE_UNICAST = 1
+TYPE_BLACKHOLE = 6
+_TYPES_WITHOUT_DEVICE = frozenset(
+    {TYPE_BLACKHOLE, 7, 8, 9}
+)  # and unreachable, prohibit, throw: IPv6 says "dev lo"
 
 TABLE_MAIN = 254
 _RTNH_F_ONLINK = 4
 _RTM_F_CLONED = 0x200
 _IPV6_DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of 0
+_LAST_METRIC = 0xFFFFFFFF
 
 RTMSG = struct.Struct("=BBBBBBBBI")
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
@@ -75,8 +80,19 @@ class Route:
         return (self.destination, self.metric)
 
     def __str__(self) -> str:
+        if self.type == TYPE_BLACKHOLE:
+            return f"blackhole {self.destination}"
         via = f" via {self.gateway}" if self.gateway is not None else ""
         return f"{self.destination}{via} dev {self.device or '-'}{' onlink' if self.onlink else ''}"
+
+
+def blackhole_route(subnet: Network) -> Route:
+    """Drops what is for a container that this host does not have, instead of handing it to the default gateway.
+
+    The largest metric there is puts it behind the route of a bridge with the same subnet, whichever comes first, and
+    in both families. Upstream's has the smallest and, when it is first, cuts off the local containers (spec 6.5).
+    """
+    return Route(subnet, None, "", type=TYPE_BLACKHOLE, metric=_LAST_METRIC)
 
 
 class RouteTable:
@@ -98,18 +114,17 @@ class RouteTable:
         """Ours: what carries our protocol on our device or inside our network; and what upstream flannel left.
 
         Upstream's routes have protocol boot. They are recognised by our device, or as a gateway route on the external
-        interface to exactly one slot of the network config.
+        interface, or a blackhole of upstream's metric, to exactly one slot of the network config.
         """
         if thing.device in self._scope.devices:
             return thing.protocol in (PROTOCOL_FLANNEL, PROTOCOL_BOOT)
         if thing.protocol == PROTOCOL_FLANNEL:
             return self._scope.has_subnet(thing.destination)
-        return (
-            thing.protocol == PROTOCOL_BOOT
-            and thing.gateway is not None
-            and thing.device == self._scope.underlay
-            and self._scope.has_slot(thing.destination)
-        )
+        if thing.protocol != PROTOCOL_BOOT or not self._scope.has_slot(thing.destination):
+            return False
+        if thing.type == TYPE_BLACKHOLE:
+            return thing.metric == 0
+        return thing.gateway is not None and thing.device == self._scope.underlay
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
         errors: Dict[Key, KernelError] = {}
@@ -120,6 +135,11 @@ class RouteTable:
             else:
                 allowed.append(change)
         errors.update(apply_in_bulk(self.name, allowed, _pack_change, gone=frozenset({errno.ESRCH})))
+        disputed = [change for change in allowed if _is_disputed(change, errors.get(change.key))]
+        if disputed:
+            for change in disputed:
+                del errors[change.key]
+            errors.update(_apply_disputed(disputed))
         return errors
 
     def notice(self, message: object) -> Optional[Notice]:
@@ -161,7 +181,7 @@ def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optio
     metric = U32.unpack(attributes[RTA_PRIORITY])[0] if RTA_PRIORITY in attributes else 0
     if family == socket.AF_INET6 and metric == _IPV6_DEFAULT_METRIC:
         metric = 0
-    single = RTA_OIF in attributes and RTA_MULTIPATH not in attributes
+    single = RTA_OIF in attributes and RTA_MULTIPATH not in attributes and kind not in _TYPES_WITHOUT_DEVICE
     return Route(
         destination=ip_network((packed, length)),
         gateway=address_from(attributes[RTA_GATEWAY]) if single and RTA_GATEWAY in attributes else None,
@@ -182,6 +202,34 @@ def _refuse_kernel_route(change: Change) -> KernelError:
         "remove the address there, or keep the subnet out of the flannel network (reserve it, or change Network)",
         errno.EEXIST,
     )
+
+
+def _is_disputed(change: Change, error: Optional[KernelError]) -> bool:
+    """True if the kernel refused an IPv6 gateway as onlink because another route leads to it through another device."""
+    route: Optional[Route] = change.after
+    return (
+        error is not None
+        and error.errno == errno.EINVAL
+        and route is not None
+        and route.onlink
+        and route.destination.version == 6
+    )
+
+
+def _apply_disputed(changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+    """Make routes whose gateway other routes lead to, without a moment in which there is none.
+
+    The other route may be the one to be replaced (a peer that was routed directly), or a wider one of the host. The
+    kernel looks only while it takes the new one in: meanwhile the gateway alone is routed to our device.
+    """
+    disputed: List[Route] = [change.thing for change in changes]
+    gateways = [Route(ip_network(route.gateway), None, route.device) for route in disputed if route.gateway]
+    for_a_moment = [Change(route.key, None, route) for route in gateways]
+    apply_in_bulk("route", for_a_moment, _pack_change, gone=frozenset())
+    errors = apply_in_bulk("route", changes, _pack_change, gone=frozenset())
+    over = [Change(route.key, route, None) for route in gateways]
+    apply_in_bulk("route", over, _pack_change, gone=frozenset({errno.ESRCH}))
+    return errors
 
 
 def _pack_change(change: Change, index_of: IndexOf) -> Message:

@@ -1,0 +1,70 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real firewalld reloads; what it flushes of ours comes back by notification, and traffic shows it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES
+from flanneld.tables.iptables import IptablesTable
+from flanneld.tables.nftables import NftablesTable
+from flanneld.tables.notifications import FirewallTouched, watch_netfilter
+
+from tests.support.firewall import policy, set_up
+from tests.support.firewalld import INSTALLED, Firewalld
+from tests.support.router import PLANS, Router, inside
+from tests.support.waiting import PATIENCE
+
+pytestmark = pytest.mark.skipif(not INSTALLED, reason="firewalld is not installed")
+TABLES = (IptablesTable.name, NftablesTable.name)
+
+
+@pytest.fixture
+def router(private_namespaces: None) -> Iterator[Router]:
+    with Router() as router:
+        yield router
+
+
+@pytest.fixture(params=["nftables", "iptables"], ids=["firewalld-nftables", "firewalld-iptables"])
+def firewalld(request: pytest.FixtureRequest, router: Router, tmp_path: Path) -> Iterator[Firewalld]:
+    with Firewalld(router.host, tmp_path, request.param) as firewalld:
+        yield firewalld
+
+
+@pytest.mark.parametrize("manager", ["iptables", "nftables"])
+def test_a_reload_is_survived(router: Router, firewalld: Firewalld, manager: str) -> None:
+    reconciler = set_up(router, manager, *(policy(family) for family in FAMILIES))
+    rules = our_rules(router)
+    notices: queue.SimpleQueue[object] = queue.SimpleQueue()
+    stop = threading.Event()
+    watcher = threading.Thread(target=lambda: inside(router.host, lambda: watch_netfilter(notices.put, stop)))
+    watcher.start()
+    try:
+        firewalld.reload()
+        flushed = our_rules(router) != rules
+        assert flushed == (manager == "iptables"), "tables of our own are not its business"
+        while our_rules(router) != rules:
+            assert isinstance(notices.get(timeout=PATIENCE), FirewallTouched)
+            for table in TABLES:
+                reconciler.mark(table)
+            assert inside(router.host, reconciler.reconcile) is None
+    finally:
+        stop.set()
+        watcher.join()
+    for plan in PLANS.values():
+        there = (router.container, plan.container, router.outside, plan.outside)
+        assert router.sources_seen(*there) == [plan.host]
+        back = (router.node, plan.node_container, router.container, plan.container)
+        assert router.sources_seen(*back) == [plan.node_container]
+
+
+def our_rules(router: Router) -> list[str]:
+    """Every line about us, in both families; chains, rules and jumps."""
+    lines = router.host.execute("nft", "--stateless", "list", "ruleset").splitlines()
+    return [line for line in lines if "flannel" in line.lower() or "10.5." in line or "fd05:" in line]
