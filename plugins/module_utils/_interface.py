@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NoReturn, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, InterfaceError
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
@@ -34,7 +34,10 @@ _SPOKEN = {IPV4: "IPv4", IPV6: "IPv6"}
 
 @dataclass(frozen=True)
 class InterfaceAddress:
-    """An address on an interface. scope: iproute2's word; the flags are those of IFA_FLAGS (linux/if_addr.h)."""
+    """An address on an interface. scope: iproute2's word; the flags are those of IFA_FLAGS (linux/if_addr.h).
+
+    duplicate: an IPv6 address that another host on the link has too, so that the kernel does not use it (DADFAILED).
+    """
 
     address: Address
     prefix_len: int
@@ -42,6 +45,7 @@ class InterfaceAddress:
     deprecated: bool = False
     temporary: bool = False
     permanent: bool = True
+    duplicate: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,14 @@ class InterfaceChoice:
 
 @dataclass(frozen=True)
 class _Host:
-    """What this host has; interfaces by index."""
+    """What this host has; interfaces by index. kept: the addresses in use; preferred: those of an earlier life."""
 
     families: Tuple[Family, ...]
     interfaces: Tuple[Interface, ...]
     default_routes: Tuple[DefaultRoute, ...]
     lookup: RouteLookup
+    kept: FrozenSet[Address]
+    preferred: FrozenSet[Address]
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,14 @@ def choose_interface(
     interfaces: Sequence[Interface],
     default_routes: Sequence[DefaultRoute],
     lookup: RouteLookup,
+    keep: Optional[InterfaceChoice] = None,
+    preferred: FrozenSet[Address] = frozenset(),
 ) -> InterfaceChoice:
     """The interface and addresses to use, in the order of spec 4.1. families: those the network config turns on.
+
+    keep: the choice so far, if this is not the first. preferred: addresses that this host used in an earlier life.
+    Of addresses that fit as well as each other, these win: a service address that moves to a host, which the kernel
+    lists first if it is an IPv6 one, must not make all peers change where they send.
 
     The first of --iface, --iface-regex and --iface-can-reach that fits wins. Without any of them it is the interface
     that carries the public address; if none does (NAT, where upstream gives up since v0.12: spec 10-A A25) or none
@@ -145,6 +157,8 @@ def choose_interface(
         tuple(sorted(interfaces, key=lambda interface: interface.index)),
         tuple(default_routes),
         lookup,
+        frozenset() if keep is None else frozenset(filter(None, (keep.ipv4, keep.ipv6))),
+        preferred,
     )
     published = _read_published(request)
     named: List[_Attempt] = [
@@ -240,7 +254,7 @@ def _find_matching(pattern: str, host: _Host) -> _Found:
     for interface in host.interfaces:
         matching: Dict[Family, Address] = {}
         for family in host.families:
-            for address in _list_usable(interface, family):
+            for address in _list_candidates(host, interface, family):
                 if family not in matching and regex.search(str(address)):
                     matching[family] = address
         if len(matching) == len(host.families):
@@ -328,7 +342,8 @@ def _settle(host: _Host, found: _Found, published: Dict[Family, Address]) -> Int
     interface = found.interface
     addresses: Dict[Family, Address] = {}
     for family in host.families:
-        usable = [found.addresses[family]] if family in found.addresses else _list_usable(interface, family)
+        settled = found.addresses.get(family)
+        usable = [settled] if settled is not None else _list_candidates(host, interface, family)
         if not usable:
             raise _Unfit(f"failed to find {_SPOKEN[family]} address for interface {interface.name}")
         addresses[family] = usable[0]
@@ -343,12 +358,31 @@ def _split(addresses: Dict[Family, Address]) -> Tuple[Optional[IPv4Address], Opt
     return v4 if isinstance(v4, IPv4Address) else None, v6 if isinstance(v6, IPv6Address) else None
 
 
+def _list_candidates(host: _Host, interface: Interface, family: Family) -> List[Address]:
+    """The addresses fit to be used, best first; the one in use, or used earlier, before others of its kind.
+
+    A running host does not fall back to a link-local address: that is what is left for the moment when a link flaps,
+    or a DHCP server is away.
+    """
+    kept = next((address for address in host.kept if family_of(address) == family), None)
+    stays_global = kept is not None and not kept.is_link_local
+    candidates = [
+        address for address in _list_usable(interface, family) if not (stays_global and address.is_link_local)
+    ]
+    return sorted(
+        candidates,
+        key=lambda address: (address.is_link_local, address != kept, address not in host.preferred),
+    )
+
+
 def _list_usable(interface: Interface, family: Family) -> List[Address]:
     """The addresses fit to be used, best first (spec 4.3)."""
     usable = [
         entry
         for entry in interface.addresses
-        if family_of(entry.address) == family and not entry.deprecated and _is_unicast(entry.address)
+        if family_of(entry.address) == family
+        and not (entry.deprecated or entry.duplicate)
+        and _is_unicast(entry.address)
     ]
     usable.sort(key=lambda entry: (entry.address.is_link_local, not entry.permanent, entry.temporary))
     return [entry.address for entry in usable]
@@ -408,6 +442,7 @@ def _read_addresses(link: Dict[str, Any]) -> Tuple[InterfaceAddress, ...]:
             deprecated=bool(entry.get("deprecated", False)),
             temporary=bool(entry.get("temporary", False)),
             permanent=not entry.get("dynamic", False),
+            duplicate=bool(entry.get("dadfailed", False)),
         )
         for entry in link.get("addr_info", [])
         if entry.get("family") in ("inet", "inet6") and "local" in entry

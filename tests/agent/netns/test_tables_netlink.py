@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import AddressPool
+from flanneld.plan import IMPOSSIBLE
 from flanneld.tables import Change, Table
 from flanneld.tables.address import AddressTable, LinkAddress
 from flanneld.tables.fdb import FdbEntry, FdbTable
@@ -86,28 +87,82 @@ def test_both_families_share_a_vni() -> None:
     put(LinkTable(SCOPE), VTEP6)
 
 
+def ifindex(name: str) -> str:
+    return sh(f"ip -o link show {name}")[0].split(":")[0]
+
+
+@pytest.mark.parametrize("vtep", [VTEP, VTEP6], ids=str)
 @pytest.mark.parametrize(
-    "wanted",
-    [
-        replace(VTEP, mtu=1400),
-        replace(VTEP, mac="c6:d2:32:6f:8f:45"),
-        replace(VTEP, learning=True),
-    ],
-    ids=["mtu", "mac", "learning"],
+    "difference",
+    [{"mtu": 1400}, {"mac": "c6:d2:32:6f:8f:45"}, {"learning": True}, {"tx_checksum": False}],
+    ids=["mtu", "mac", "learning", "checksum"],
 )
-def test_what_can_be_set_in_place_is(wanted: VxlanLink) -> None:
-    put(LinkTable(SCOPE), VTEP)
-    index = sh("cat /proc/net/dev_snmp6/flannel.1")[0]
-    put(LinkTable(SCOPE), wanted)
-    assert sh("cat /proc/net/dev_snmp6/flannel.1")[0] == index
-    put(LinkTable(SCOPE), VTEP)
+def test_a12_what_can_be_set_in_place_is(vtep: VxlanLink, difference: Dict[str, Any]) -> None:
+    before = replace(vtep, tx_checksum=True)
+    put(LinkTable(SCOPE), before)
+    index = ifindex(vtep.name)
+    for wanted in (replace(before, **difference), before):
+        put(LinkTable(SCOPE), wanted)
+        assert ifindex(vtep.name) == index
 
 
-def test_a_vtep_that_is_down_is_set_up() -> None:
+def offloads(name: str) -> bool:
+    return "tx-checksum-ip-generic: on" in sh(f"ethtool -k {name}")
+
+
+@pytest.mark.parametrize("vtep", [VTEP, VTEP6], ids=str)
+def test_checksum_offload_is_switched_off_from_the_start(vtep: VxlanLink) -> None:
+    put(LinkTable(SCOPE), replace(vtep, tx_checksum=False))
+    assert not offloads(vtep.name)
+
+
+def test_checksum_offload_that_nobody_asked_about_is_left_as_the_host_has_it() -> None:
+    table = LinkTable(SCOPE)
+    put(table, VTEP)
+    for state, leaves_it_to_the_card in (("off", False), ("on", True)):
+        sh(f"ethtool -K flannel.1 tx-checksum-ip-generic {state}")
+        assert table.dump()["flannel.1"] == VTEP
+        assert table.dump()["flannel.1"] != replace(VTEP, tx_checksum=not leaves_it_to_the_card)
+
+
+def test_checksum_offload_of_other_devices_is_not_looked_at() -> None:
+    sh("ip link add flannel.7 type vxlan id 7 dev eth0 dstport 8472")
+    assert LinkTable(SCOPE).dump()["flannel.7"].tx_checksum is None
+
+
+def test_a_switch_of_checksum_offload_is_announced() -> None:
+    table = LinkTable(SCOPE)
+    put(table, replace(VTEP, tx_checksum=False))
+    with open_kernel_socket() as kernel:
+        sh("ethtool -K flannel.1 tx-checksum-ip-generic on")
+        notices = [
+            table.notice(message)
+            for news in read_news(kernel)
+            if isinstance(news, KernelMessages)
+            for message in news.messages
+        ]
+    assert [notice.current for notice in notices if notice] == [replace(VTEP, tx_checksum=True)]
+
+
+def test_an_mtu_that_does_not_fit_through_the_underlay_is_explained() -> None:
     put(LinkTable(SCOPE), VTEP)
-    sh("ip link set flannel.1 down")
-    assert LinkTable(SCOPE).dump()["flannel.1"] != VTEP
-    put(LinkTable(SCOPE), VTEP)
+    text = refusal(LinkTable(SCOPE), replace(VTEP, mtu=8950))
+    assert "an MTU of 8950 does not fit through eth0" in text
+    assert "lower MTU in the network config" in text
+
+
+@pytest.mark.parametrize("vtep", [VTEP, VTEP6], ids=str)
+def test_a_vtep_that_is_down_is_set_up(vtep: VxlanLink) -> None:
+    put(LinkTable(SCOPE), vtep)
+    sh(f"ip link set {vtep.name} down")
+    assert LinkTable(SCOPE).dump()[vtep.name] != vtep
+    put(LinkTable(SCOPE), vtep)
+
+
+@pytest.mark.parametrize("vtep", [VTEP, VTEP6], ids=str)
+def test_router_advertisements_are_ignored(vtep: VxlanLink) -> None:
+    put(LinkTable(SCOPE), vtep)
+    assert sh(f"cat /proc/sys/net/ipv6/conf/{vtep.name}/accept_ra") == ["0"]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +177,21 @@ def test_a_vtep_that_is_down_is_set_up() -> None:
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472 gbp", VTEP),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472", replace(VTEP, gbp=True)),
         ("type bridge", VTEP),
+        ("type vxlan id 2 dev eth0 local 2001:db8::1 dstport 8472", VTEP6),
+        ("type vxlan id 1 dev eth0 local 2001:db8::1 dstport 4789", replace(VTEP6, port=8472)),
+        ("type vxlan id 1 dev eth0 local 2001:db8::9 dstport 8472", VTEP6),
+        ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472", VTEP6),
+        ("type vxlan id 1 dev eth0 local 2001:db8::1 dstport 8472", replace(VTEP6, gbp=True)),
     ],
-    ids=["vni", "port", "interface", "local", "l2miss", "group", "gbp on", "gbp off", "kind"],
+    ids=[
+        *("vni", "port", "interface", "local", "l2miss", "group", "gbp on", "gbp off", "kind"),
+        *("v6 vni", "v6 port", "v6 local", "v6 family", "v6 gbp"),
+    ],
 )
-def test_what_cannot_be_set_in_place_is_made_again(
+def test_a12_what_cannot_be_set_in_place_is_made_again(
     made: str, wanted: VxlanLink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sh(f"ip link add flannel.1 {made}")
+    sh(f"ip link add {wanted.name} {made}")
     put(LinkTable(SCOPE), wanted)
     assert "incompatible configuration" in caplog.text
 
@@ -169,6 +232,39 @@ def test_an_address_is_set_and_removed(text: str) -> None:
     assert any(f" {text} scope global" in line for line in sh("ip address show flannel.1"))
     put(AddressTable(SCOPE), wanted)
     remove(AddressTable(SCOPE), wanted)
+
+
+def test_a_host_without_ipv6_on_new_devices_gets_it_on_ours() -> None:
+    sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1")
+    put(LinkTable(SCOPE), VTEP6)
+    put(AddressTable(SCOPE), LinkAddress("flannel-v6.1", ip_interface("fd05:0:0:22::/128")))
+
+
+@pytest.mark.parametrize(
+    ("command", "cause", "step"),
+    [
+        (
+            "ip link set flannel-v6.1 mtu 1230",
+            "needs an MTU of 1280",
+            "raise the MTU of the external interface",
+        ),
+        (
+            "sysctl -qw net.ipv6.conf.flannel-v6/1.disable_ipv6=1",
+            "IPv6 is switched off on the device",
+            "sysctl net.ipv6.conf.flannel-v6/1.disable_ipv6=0",
+        ),
+    ],
+)
+def test_a_device_without_ipv6_says_so_and_is_no_reason_to_give_up(
+    command: str, cause: str, step: str
+) -> None:
+    put(LinkTable(SCOPE), VTEP6)
+    sh(command)
+    wanted = LinkAddress("flannel-v6.1", ip_interface("fd05:0:0:22::/128"))
+    error = AddressTable(SCOPE).apply([Change(wanted.key, None, wanted)])[wanted.key]
+    assert cause in error.cause
+    assert step in error.next_step
+    assert error.errno not in IMPOSSIBLE
 
 
 def test_addresses_in_our_network_on_our_device_are_ours() -> None:
@@ -257,8 +353,12 @@ def test_learned_and_flood_entries_are_not_listed() -> None:
             Route(ip_network("fd05:0:0:48::/64"), ip_address("2001:db8::2"), "eth0"),
             "fd05:0:0:48::/64 via 2001:db8::2 dev eth0 proto 102 metric 1024 pref medium",
         ),
+        (
+            Route(ip_network("fd05:0:0:48::/64"), ip_address("fe80::2"), "eth0"),
+            "fd05:0:0:48::/64 via fe80::2 dev eth0 proto 102 metric 1024 pref medium",
+        ),
     ],
-    ids=["vxlan", "host-gw", "vxlan v6", "host-gw v6"],
+    ids=["vxlan", "host-gw", "vxlan v6", "host-gw v6", "host-gw link-local"],
 )
 def test_a_route_is_set_and_removed(wanted: Route, shown: str) -> None:
     put(LinkTable(SCOPE), VTEP)
@@ -283,6 +383,8 @@ def test_a_route_is_set_and_removed(wanted: Route, shown: str) -> None:
             "2001:db8::2",
         ),
         ("blackhole fd05:0:0:48::/64", "fd05:0:0:48::/64", "2001:db8::2"),
+        ("fd05:0:0:48::/64 dev eth0-peer", "fd05:0:0:48::/64", "2001:db8::2"),
+        ("fd05:0:0:48::/64 dev lo", "fd05:0:0:48::/64", "2001:db8::2"),
     ],
 )
 def test_another_route_is_replaced_in_place(found: str, destination: str, gateway: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, AddressPool
-from flanneld.firewall import forward_chain, masquerade_chain
+from flanneld.firewall import Masquerade, Policy, iptables_chains
+from flanneld.instance import Instance
 from flanneld.reconciler import Reconciler
 from flanneld.tables import Change, Table
 from flanneld.tables.address import AddressTable, LinkAddress
@@ -48,12 +49,11 @@ MAC = "5e:aa:01:7c:3d:02"
 NETWORK, SUBNET = POOL4.network, ip_network("10.5.34.0/24")
 
 NODE = (
-    VxlanLink("flannel.1", 1, "c6:d2:32:6f:8f:44", 1450, "eth0", ip_address("192.0.2.1")),
+    VxlanLink("flannel.1", 1, "c6:d2:32:6f:8f:44", 1450, "eth0", ip_address("192.0.2.1"), tx_checksum=False),
     LinkAddress("flannel.1", ip_interface("10.5.34.0/32")),
     VxlanLink("flannel-v6.1", 1, "c6:d2:32:6f:8f:46", 1430, "eth0", ip_address("2001:db8::1")),
     LinkAddress("flannel-v6.1", ip_interface("fd05:0:0:22::/128")),
-    masquerade_chain(IPV4, NETWORK, SUBNET, True, "FLANNEL-POSTRTG"),
-    forward_chain(IPV4, NETWORK, "FLANNEL-FWD"),
+    *iptables_chains(Instance(), Policy(IPV4, NETWORK, SUBNET, Masquerade(random_fully=True), forward=True)),
 )
 PEER = (
     Neighbour("flannel.1", ip_address("10.5.72.0"), MAC),
@@ -162,8 +162,16 @@ DAMAGE = {
     "device down and up": ["ip link set flannel.1 down", "ip link set flannel.1 up"],
     "device MTU": ["ip link set flannel.1 mtu 1400"],
     "device MAC": ["ip link set flannel.1 address 02:00:00:00:00:01"],
+    "device checksum offload": ["ethtool -K flannel.1 tx-checksum-ip-generic on"],
+    "v6 device MTU": ["ip link set flannel-v6.1 mtu 1400"],
+    "v6 device MAC": ["ip link set flannel-v6.1 address 02:00:00:00:00:01"],
+    "v6 device made by others": [
+        "ip link del flannel-v6.1",
+        "ip link add flannel-v6.1 type vxlan id 7 dstport 4789",
+    ],
     "device made by others": ["ip link del flannel.1", "ip link add flannel.1 type vxlan id 7 dstport 4789"],
     "address": ["ip address del 10.5.34.0/32 dev flannel.1"],
+    "v6 address": ["ip address del fd05:0:0:22::/128 dev flannel-v6.1"],
     "addresses": ["ip address flush dev flannel.1", "ip address flush dev flannel-v6.1"],
     "another address": [
         "ip address add 10.5.99.0/32 dev flannel.1",
@@ -173,14 +181,25 @@ DAMAGE = {
     "neighbour MAC": [f"ip neigh replace 10.5.72.0 lladdr {MAC[:-2]}ff dev flannel.1 nud permanent"],
     "neighbour state": [f"ip neigh replace 10.5.72.0 lladdr {MAC} dev flannel.1 nud reachable"],
     "v6 neighbour": ["ip neigh del fd05:0:0:48:: dev flannel-v6.1"],
+    "v6 neighbour MAC": [
+        f"ip neigh replace fd05:0:0:48:: lladdr {MAC[:-2]}ff dev flannel-v6.1 nud permanent"
+    ],
+    "v6 FDB entry": [f"bridge fdb del {MAC} dev flannel-v6.1 dst 2001:db8::2"],
+    "v6 FDB destination": [f"bridge fdb replace {MAC} dev flannel-v6.1 dst 2001:db8::66"],
     "FDB entry": [f"bridge fdb del {MAC} dev flannel.1 dst 192.0.2.2"],
     "FDB destination": [f"bridge fdb replace {MAC} dev flannel.1 dst 192.0.2.66"],
     "route": ["ip route del 10.5.72.0/24"],
     "gateway route": ["ip route del 10.5.73.0/24"],
     "route elsewhere": ["ip route replace 10.5.72.0/24 via 192.0.2.9"],
+    "v6 gateway route": ["ip -6 route del fd05:0:0:49::/64"],
+    "v6 route elsewhere": ["ip -6 route replace fd05:0:0:48::/64 via 2001:db8::9"],
     "v6 route": ["ip -6 route del fd05:0:0:48::/64"],
     "routes": ["ip route flush proto 102", "ip -6 route flush proto 102"],
     "underlay down and up": ["ip link set eth0 down", "ip link set eth0 up"],
+    "underlay v6 address": [
+        "ip address del 2001:db8::1/64 dev eth0",
+        "ip address add 2001:db8::1/64 dev eth0 nodad",
+    ],
     "underlay address": ["ip address del 192.0.2.1/24 dev eth0", "ip address add 192.0.2.1/24 dev eth0"],
     "jump": ["iptables -t nat -F POSTROUTING"],
     "rule before the jump": ["iptables -I FORWARD -j DROP"],

@@ -19,6 +19,7 @@ from flanneld.tables.notifications import KernelMessages, open_kernel_socket, re
 from flanneld.tables.underlay import Underlay, lookup_route, read_interfaces, read_underlay
 
 from tests.support.kernel import add_underlay, fresh_namespace, sh
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,23 @@ def test_interfaces_are_what_ip_shows() -> None:
     assert defaults == default_routes_from_ip_json(v4, v6, shown)
 
 
+def test_an_address_that_another_host_has_is_known_as_such() -> None:
+    sh("ip address add 2001:db8::66/64 dev eth0-peer nodad")
+    sh("ip address add 2001:db8::66/64 dev eth0")
+
+    def is_duplicate() -> bool:
+        return {
+            interface.name: entry.duplicate
+            for interface in read_interfaces()[0]
+            for entry in interface.addresses
+            if str(entry.address) == "2001:db8::66"
+        } == {"eth0": True, "eth0-peer": False}
+
+    wait_until(is_duplicate, "the kernel finds the address on the other end of the link")
+    shown = interfaces_from_ip_json("".join(sh("ip -j address show")))
+    assert read_interfaces()[0] == tuple(sorted(shown, key=lambda interface: interface.index))
+
+
 def test_a_default_route_over_several_interfaces_has_none() -> None:
     add_underlay("eth1", "198.51.100.1/24")
     sh("ip route add default nexthop via 192.0.2.254 nexthop via 198.51.100.254")
@@ -91,6 +109,9 @@ def test_lookup_of_a_route() -> None:
         ("198.51.100.5", "eth1"),  # on the link without an address there, as clouds do
         ("2001:db8::9", "eth0"),
         ("2001:db8:9::9", None),
+        ("2001:db8:0:0:8000::9", None),  # a longer prefix through a gateway
+        ("2001:db8:7::5", "eth1"),
+        ("fe80::2", "eth0"),  # of the external interface, whatever other links there are
         ("8.8.8.8", None),
     ],
 )
@@ -103,6 +124,8 @@ def test_what_is_on_the_link(address: str, device: Optional[str]) -> None:
         "203.0.113.0/24 via 192.0.2.254",
         "198.51.100.5 dev eth1",
         "203.0.113.8/29 dev eth1 proto 102",
+        "2001:db8:0:0:8000::/65 via 2001:db8::ffff",
+        "2001:db8:7::5 dev eth1",
     ):
         sh(f"ip route add {route}")
     assert read_underlay("eth0").direct_device(ip_address(address)) == device
@@ -116,9 +139,20 @@ def test_what_is_on_the_link(address: str, device: Optional[str]) -> None:
         ("ip address add 192.0.2.7/24 dev eth0", True),
         ("ip address add 198.51.100.1/24 dev veth7", True),
         ("ip route add 192.0.2.64/26 via 192.0.2.254", True),
+        ("ip address add 2001:db8::7/64 dev eth0 nodad", True),
+        ("ip address del 2001:db8::1/64 dev eth0", True),
+        ("ip address add 2001:db8:5::1/64 dev veth7 nodad", True),
+        ("ip route add default via 192.0.2.254", True),
+        ("ip route del default via 192.0.2.254 metric 7", True),
+        ("ip -6 route add default via 2001:db8::fe", True),
+        ("ip link set eth0 name eth9", True),
+        ("ip link del eth0", True),
         ("ip route add 10.5.1.0/24 via 192.0.2.2 proto 102", False),
+        ("ip -6 route add fd05:0:0:1::/64 via 2001:db8::2 proto 102", False),
+        ("ip address add fe80::7/64 dev veth7 nodad", False),
         ("ip link set veth9 up", False),
         ("ip link add veth8 type bridge", False),
+        ("ip link del veth7", False),
         ("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev eth0", False),
     ],
 )
@@ -126,6 +160,9 @@ def test_which_news_concern_the_underlay(command: str, concerned: bool) -> None:
     sh("ip link add veth9 type bridge")
     sh("ip link add veth7 type bridge")
     sh("ip link set veth7 up")
+    sh("ip route add default via 192.0.2.254 metric 7")
+    if "name" in command:
+        sh("ip link set eth0 down")
     underlay = read_underlay("eth0")
     with open_kernel_socket() as kernel:
         sh(command)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -82,12 +83,17 @@ def test_vxlan_options_reach_the_device():
     assert (device.port, device.learning, device.gbp) == (4789, True, True)
 
 
-def test_vxlan_behind_nat_sends_from_the_interface_address():
-    """A14: the published address is not one that the kernel could send from."""
-    nat = replace(CHOICE, public_ip=ip_address("198.51.100.1"))
-    device = next(iter(vxlan.desired(node(config(), vxlan.Local({IPV4: MAC}), choice=nat), UNDERLAY)))
-    assert device.local == ip_address("192.0.2.1")
-    assert vxlan.attributes(vxlan.Local({IPV4: MAC}), nat, config()).public_ip == ip_address("198.51.100.1")
+def vteps(this, underlay=UNDERLAY):
+    return [thing for thing in vxlan.desired(this, underlay) if isinstance(thing, VxlanLink)]
+
+
+def test_a14_vxlan_behind_nat_sends_from_the_interface_address():
+    """The published address is not one that the kernel could send from."""
+    nat = replace(DUAL_CHOICE, public_ip=ip_address("198.51.100.1"), public_ipv6=ip_address("2001:db8:f::1"))
+    devices = vteps(node(dual(), DUAL_LOCAL, DUAL_OWN, nat))
+    assert [device.local for device in devices] == [ip_address("192.0.2.1"), ip_address("2001:db8::1")]
+    published = vxlan.attributes(DUAL_LOCAL, nat, dual())
+    assert (published.public_ip, published.public_ipv6) == (nat.public_ip, nat.public_ipv6)
 
 
 def test_vxlan_lease_value_to_the_byte():
@@ -98,17 +104,126 @@ def test_vxlan_lease_value_to_the_byte():
     )
 
 
-def test_vxlan_dual_stack_has_a_device_for_each_family_and_the_smaller_mtu():
-    """A13: 70 bytes of overhead over IPv6."""
-    cfg = parse_config(
-        '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}'
-    )
-    choice = replace(CHOICE, ipv6=ip_address("2001:db8::1"), public_ipv6=ip_address("2001:db8::1"))
-    own = Lease(parse_key("10.5.34.0-24&fd00:0:0:7::-64"), Attributes())
-    local = vxlan.Local({IPV4: MAC, IPV6: "02:00:00:00:00:06"})
-    devices = [d for d in vxlan.desired(node(cfg, local, own, choice), UNDERLAY) if isinstance(d, VxlanLink)]
+DUAL_CHOICE = replace(CHOICE, ipv6=ip_address("2001:db8::1"), public_ipv6=ip_address("2001:db8::1"))
+DUAL_LOCAL = vxlan.Local({IPV4: MAC, IPV6: "02:00:00:00:00:06"})
+DUAL_OWN = Lease(parse_key("10.5.34.0-24&fd05:0:0:7::-64"), Attributes())
+DUAL_PEER = Lease(
+    parse_key("10.5.72.0-24&fd05:0:0:48::-64"),
+    Attributes(
+        ip_address("192.0.2.2"),
+        ip_address("2001:db8::2"),
+        "vxlan",
+        '{"VNI":1,"VtepMAC":"5e:aa:01:7c:3d:02"}',
+        '{"VNI":1,"VtepMAC":"5e:aa:01:7c:3d:06"}',
+    ),
+)
+DUAL_UNDERLAY = replace(
+    UNDERLAY, onlink=((ip_network("2001:db8::/64"), "eth0"), (ip_network("192.0.2.0/24"), "eth0"))
+)
+
+
+def dual(backend="vxlan", **options):
+    return config(backend=backend, EnableIPv6=True, IPv6Network="fd05::/48", **options)
+
+
+def direct(**keys):
+    return parse_config(json.dumps({**keys, "Backend": {"Type": "vxlan", "DirectRouting": True}}))
+
+
+def test_a13_vxlan_dual_stack_has_a_device_for_each_family_and_the_smaller_mtu():
+    """70 bytes of overhead over IPv6."""
+    devices = vteps(node(dual(), DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE))
     assert [(device.name, device.mtu) for device in devices] == [("flannel.1", 1450), ("flannel-v6.1", 1430)]
-    assert vxlan.mtu(cfg, UNDERLAY) == 1430
+    assert vxlan.mtu(dual(), UNDERLAY) == 1430
+    assert vxlan.mtu(config(), UNDERLAY) == 1450
+
+
+V4_PEER_THINGS = [
+    Neighbour("flannel.1", ip_address("10.5.72.0"), "5e:aa:01:7c:3d:02"),
+    FdbEntry("flannel.1", "5e:aa:01:7c:3d:02", ip_address("192.0.2.2")),
+    Route(ip_network("10.5.72.0/24"), ip_address("10.5.72.0"), "flannel.1", onlink=True),
+]
+V6_PEER_THINGS = [
+    Neighbour("flannel-v6.1", ip_address("fd05:0:0:48::"), "5e:aa:01:7c:3d:06"),
+    FdbEntry("flannel-v6.1", "5e:aa:01:7c:3d:06", ip_address("2001:db8::2")),
+    Route(ip_network("fd05:0:0:48::/64"), ip_address("fd05:0:0:48::"), "flannel-v6.1", onlink=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("subnets", "attributes", "things"),
+    [
+        ({}, {}, V4_PEER_THINGS + V6_PEER_THINGS),
+        ({"v6": None}, {"public_ipv6": None, "backend_v6_data": None}, V4_PEER_THINGS),
+        ({"v4": None}, {"public_ip": None, "backend_data": None}, V6_PEER_THINGS),
+        ({}, {"backend_v6_data": None}, V4_PEER_THINGS),
+        ({}, {"public_ipv6": None}, V4_PEER_THINGS),
+        ({}, {"backend_data": '{"VtepMAC":"zz"}'}, V6_PEER_THINGS),
+        ({}, {"public_ip": None}, V6_PEER_THINGS),
+    ],
+    ids=["both", "v4 host", "v6 host", "no v6 MAC", "no v6 address", "no v4 MAC", "no v4 address"],
+)
+def test_a_vxlan_peer_gets_the_families_it_has(subnets, attributes, things):
+    peer = replace(
+        DUAL_PEER,
+        subnets=replace(DUAL_PEER.subnets, **subnets),
+        attributes=replace(DUAL_PEER.attributes, **attributes),
+    )
+    this = node(dual(), DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE)
+    assert list(vxlan.desired_for(this, peer, DUAL_UNDERLAY)) == things
+
+
+def test_an_ipv4_host_takes_the_ipv4_part_of_a_dual_stack_peer():
+    this = node(config(), vxlan.Local({IPV4: MAC}))
+    assert list(vxlan.desired_for(this, DUAL_PEER, UNDERLAY)) == V4_PEER_THINGS
+
+
+def test_vxlan_ipv6_only():
+    cfg = parse_config(
+        '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}'
+    )
+    choice = InterfaceChoice(ETH0, None, ip_address("2001:db8::1"), None, ip_address("2001:db8::1"), "so")
+    local = vxlan.prepare(host({"flannel-v6.1": MAC}, choice=choice), cfg)
+    this = node(cfg, local, Lease(parse_key("0.0.0.0-0&fd05:0:0:7::-64"), Attributes()), choice)
+    assert list(vxlan.desired(this, UNDERLAY)) == [
+        VxlanLink("flannel-v6.1", 1, MAC, 1430, "eth0", ip_address("2001:db8::1")),
+        LinkAddress("flannel-v6.1", ip_interface("fd05:0:0:7::/128")),
+    ]
+    assert list(vxlan.desired_for(this, DUAL_PEER, DUAL_UNDERLAY)) == V6_PEER_THINGS
+    assert format_value(vxlan.attributes(local, choice, cfg)) == (
+        '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1","BackendType":"vxlan",'
+        '"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}'
+    )
+
+
+def test_direct_routing_is_decided_for_each_family():
+    cfg = direct(Network="10.5.0.0/16", EnableIPv6=True, IPv6Network="fd05::/48")
+    this = node(cfg, DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE)
+    near = Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0")
+    near6 = Route(ip_network("fd05:0:0:48::/64"), ip_address("2001:db8::2"), "eth0")
+    assert list(vxlan.desired_for(this, DUAL_PEER, DUAL_UNDERLAY)) == [near, near6]
+    only_v4 = replace(DUAL_UNDERLAY, onlink=DUAL_UNDERLAY.onlink[1:])
+    assert list(vxlan.desired_for(this, DUAL_PEER, only_v4)) == [near, *V6_PEER_THINGS]
+    assert list(vxlan.desired_for(this, DUAL_PEER, replace(only_v4, onlink=()))) == (
+        V4_PEER_THINGS + V6_PEER_THINGS
+    )
+
+
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_checksum_offload_reaches_both_devices(wanted):
+    this = replace(node(dual(), DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE), tx_checksum=wanted)
+    assert [device.tx_checksum for device in vteps(this)] == [wanted, wanted]
+
+
+def test_a12_a_new_underlay_mtu_reaches_both_devices():
+    this = node(dual(), DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE)
+    assert [device.mtu for device in vteps(this, replace(UNDERLAY, mtu=9000))] == [8950, 8930]
+
+
+def test_a_lease_without_a_mac_claims_none():
+    peer = replace(DUAL_PEER, attributes=replace(DUAL_PEER.attributes, backend_v6_data=None))
+    assert list(vxlan.claims(peer, IPV4)) == ["5e:aa:01:7c:3d:02"]
+    assert list(vxlan.claims(peer, IPV6)) == []
 
 
 @pytest.mark.parametrize(
@@ -166,6 +281,35 @@ def test_host_gw():
     assert format_value(hostgw.attributes(None, CHOICE, cfg)) == (
         '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}'
     )
+
+
+@pytest.mark.parametrize(
+    ("public", "public6", "gateways"),
+    [
+        ("192.0.2.2", "2001:db8::2", ["192.0.2.2", "2001:db8::2"]),
+        ("192.0.2.2", "fe80::2", ["192.0.2.2", "fe80::2"]),
+        ("192.0.2.2", None, ["192.0.2.2"]),
+        (None, "2001:db8::2", ["2001:db8::2"]),
+    ],
+)
+def test_host_gw_dual_stack(public, public6, gateways):
+    attributes = Attributes(public and ip_address(public), public6 and ip_address(public6), "host-gw")
+    peer = replace(DUAL_PEER, attributes=attributes)
+    this = node(dual("host-gw"), None, DUAL_OWN, DUAL_CHOICE)
+    assert list(hostgw.desired_for(this, peer, DUAL_UNDERLAY)) == [
+        Route(
+            ip_network("10.5.72.0/24" if "." in gateway else "fd05:0:0:48::/64"), ip_address(gateway), "eth0"
+        )
+        for gateway in gateways
+    ]
+
+
+@pytest.mark.parametrize("behind", ["public_ip", "public_ipv6"])
+def test_host_gw_behind_nat_in_either_family_cannot_run(behind):
+    """Upstream looks at IPv4 only."""
+    elsewhere = ip_address("198.51.100.1" if behind == "public_ip" else "2001:db8:f::1")
+    with pytest.raises(BackendError, match=f"{elsewhere} differs"):
+        hostgw.prepare(host(choice=replace(DUAL_CHOICE, **{behind: elsewhere})), dual("host-gw"))
 
 
 def test_host_gw_behind_nat_cannot_run():

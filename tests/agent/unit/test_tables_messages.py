@@ -84,11 +84,18 @@ def test_why_a_device_is_made_again(found: VxlanLink | OtherLink, reason: str) -
         replace(VTEP, mac="02:00:00:00:00:01"),
         replace(VTEP, learning=True),
         replace(VTEP, up=False),
+        replace(VTEP, tx_checksum=False),
     ],
 )
-def test_what_differs_and_can_be_set(found: VxlanLink) -> None:
-    assert find_immutable_difference(found, VTEP) is None
-    assert found != VTEP
+def test_a12_what_differs_and_can_be_set(found: VxlanLink) -> None:
+    wanted = replace(VTEP, tx_checksum=True)
+    assert find_immutable_difference(found, wanted) is None
+    assert found != wanted
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_checksum_offload_that_nobody_asked_for_is_any(found: bool) -> None:
+    assert replace(VTEP, tx_checksum=found) == VTEP
 
 
 def test_port_0_is_any_port() -> None:

@@ -74,8 +74,9 @@ def choose(
     families: Sequence[Family] = V4,
     interfaces: Sequence[Interface] = HOST,
     routes: Sequence[DefaultRoute] = ROUTES,
+    keep: Optional[InterfaceChoice] = None,
 ) -> InterfaceChoice:
-    return choose_interface(request, families, interfaces, routes, look_up)
+    return choose_interface(request, families, interfaces, routes, look_up, keep)
 
 
 def show(choice: InterfaceChoice) -> Tuple[str, str, str, str, str]:
@@ -167,12 +168,31 @@ def test_a_public_address_of_this_host_selects_its_interface() -> None:
     assert show(choice) == ("eth1", "192.168.56.11", "fd00:56::11", "192.168.56.11", "fd00:56::11")
 
 
-def test_a_public_address_elsewhere_leaves_the_default_route() -> None:
+def test_a25_a_public_address_elsewhere_leaves_the_default_route() -> None:
     choice = choose(InterfaceRequest(public_ip="203.0.113.5"))
     assert show(choice) == ("eth0", "10.0.2.15", "None", "203.0.113.5", "None")
     assert choice.reason == (
         "the default route of IPv4 leaves through eth0, and no interface carries the public address 203.0.113.5"
     )
+
+
+@pytest.mark.parametrize("request_", [InterfaceRequest(public_ip="192.168.56.11", public_ipv6="fd00:56::11")])
+@pytest.mark.parametrize("families", [V4, V6, DUAL])
+def test_public_addresses_of_one_interface_of_this_host(
+    request_: InterfaceRequest, families: Sequence[Family]
+) -> None:
+    choice = choose(request_, families)
+    assert choice.interface == ETH1
+    assert [choice.address(family) for family in families] == [
+        choice.public_address(family) for family in families
+    ]
+
+
+def test_a25_public_ipv6_elsewhere_leaves_the_default_route() -> None:
+    request = InterfaceRequest(public_ipv6="2001:db8:f::1")
+    for families in (V6, DUAL):
+        choice = choose(request, families)
+        assert (choice.interface, str(choice.public_ipv6)) == (ETH0, "2001:db8:f::1")
 
 
 def test_a_public_address_of_a_family_that_is_off_selects_nothing() -> None:
@@ -275,7 +295,7 @@ def test_ipv6_literal() -> None:
     assert show(choose(InterfaceRequest(("fd00:56::11",)), V6))[:3] == ("eth1", "None", "fd00:56::11")
 
 
-def test_ipv6_literal_in_dual_stack_takes_ipv4_from_the_same_interface() -> None:
+def test_a25_ipv6_literal_in_dual_stack_takes_ipv4_from_the_same_interface() -> None:
     choice = choose(InterfaceRequest(("fd00:56::11",)), DUAL)
     assert show(choice) == ("eth1", "192.168.56.11", "fd00:56::11", "192.168.56.11", "fd00:56::11")
 
@@ -316,7 +336,7 @@ def test_patterns_in_dual_stack_need_both_families_on_one_interface() -> None:
     )
 
 
-def test_an_address_of_an_earlier_interface_does_not_stick() -> None:
+def test_a25_an_address_of_an_earlier_interface_does_not_stick() -> None:
     request = InterfaceRequest(regexes=(r"^10\.0\.2\.|^eth1$",))
     assert show(choose(request, DUAL))[:3] == ("eth1", "192.168.56.11", "fd00:56::11")
 
@@ -403,9 +423,10 @@ def test_best_address(entries: Sequence[InterfaceAddress], chosen: str) -> None:
 
 
 def test_ipv6_prefers_global_permanent_stable() -> None:
-    addresses = ("fe80::1", "fd00::1", "fd00::2", "fd00::3", "fd00::4")
+    addresses = ("fe80::1", "fd00::5", "fd00::1", "fd00::2", "fd00::3", "fd00::4")
     flags: Sequence[Dict[str, bool]] = (
         {},
+        {"duplicate": True},
         {"deprecated": True},
         {"permanent": False},
         {"temporary": True},
@@ -429,6 +450,74 @@ def test_an_interface_without_mtu() -> None:
     assert (
         "failed to determine MTU for eth0 interface" in refuse(InterfaceRequest(), interfaces=(eth0,)).cause
     )
+
+
+# --- a host that has chosen before ---
+
+
+def with_addresses(*entries: InterfaceAddress) -> Sequence[Interface]:
+    return (Interface(2, "eth0", 1500, entries),)
+
+
+def before(v4: Optional[str], v6: Optional[str]) -> InterfaceChoice:
+    entries = [entry(text) for text in (v4, v6) if text]
+    families = [family for family, text in ((IPV4, v4), (IPV6, v6)) if text]
+    return choose(InterfaceRequest(), families, with_addresses(*entries))
+
+
+@pytest.mark.parametrize(
+    ("kept", "present", "chosen"),
+    [
+        # the kernel lists the newest IPv6 address first: a service address has moved here
+        ("fd00::1", [entry("fd00::99"), entry("fd00::1"), entry("fe80::1")], "fd00::1"),
+        ("fd00::1", [entry("fd00::99"), entry("fd00::1", permanent=False)], "fd00::1"),
+        ("fd00::1", [entry("fd00::99"), entry("fd00::1", deprecated=True)], "fd00::99"),
+        ("fd00::1", [entry("fd00::99"), entry("fe80::1")], "fd00::99"),
+        ("fe80::1", [entry("fd00::99"), entry("fe80::1")], "fd00::99"),
+        ("fe80::1", [entry("fe80::2"), entry("fe80::1")], "fe80::1"),
+    ],
+)
+def test_an_address_in_use_stays_as_long_as_it_fits(
+    kept: str, present: Sequence[InterfaceAddress], chosen: str
+) -> None:
+    choice = choose(InterfaceRequest(), V6, with_addresses(*present), keep=before(None, kept))
+    assert str(choice.ipv6) == str(choice.public_ipv6) == chosen
+
+
+def test_each_family_stays_by_itself() -> None:
+    present = with_addresses(entry("10.0.0.9"), entry("fd00::99"), entry("fd00::1"))
+    choice = choose(InterfaceRequest(), DUAL, present, keep=before("10.0.0.1", "fd00::1"))
+    assert (str(choice.ipv4), str(choice.ipv6)) == ("10.0.0.9", "fd00::1")
+
+
+def test_a_host_does_not_fall_back_to_a_link_local_address() -> None:
+    """Which is what is left while a link flaps or a DHCP server is away."""
+    flapped = with_addresses(entry("10.0.0.1"), entry("fe80::1"))
+    with pytest.raises(InterfaceError, match="failed to find IPv6 address for interface eth0"):
+        choose(InterfaceRequest(), DUAL, flapped, keep=before("10.0.0.1", "fd00::1"))
+    assert str(choose(InterfaceRequest(), DUAL, flapped).ipv6) == "fe80::1"
+
+
+def test_an_address_of_an_earlier_life_is_preferred_but_not_insisted_on() -> None:
+    def choose_again(*present: InterfaceAddress) -> str:
+        last = frozenset({parse_address("fd00::1")})
+        choice = choose_interface(
+            InterfaceRequest(), V6, with_addresses(*present), ROUTES, look_up, preferred=last
+        )
+        return str(choice.ipv6)
+
+    assert choose_again(entry("fd00::99"), entry("fd00::1")) == "fd00::1"
+    assert choose_again(entry("fd00::99"), entry("fe80::1")) == "fd00::99"
+    assert choose_again(entry("fe80::1")) == "fe80::1"
+
+
+def test_what_was_asked_for_wins_over_what_is_in_use() -> None:
+    """A pattern that the address in use does not match, a literal that is elsewhere now, another default route."""
+    keep = choose(InterfaceRequest(), V4)
+    assert keep.interface == ETH0
+    for request in (InterfaceRequest(("192.168.56.11",)), InterfaceRequest(regexes=(r"^192\.168\.56\.",))):
+        assert choose(request, V4, keep=keep).interface == ETH1
+    assert choose(InterfaceRequest(), V4, HOST, (DefaultRoute(IPV4, 3),), keep=keep).interface == ETH1
 
 
 # --- 4.4: the published address ---

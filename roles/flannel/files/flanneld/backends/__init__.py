@@ -53,6 +53,8 @@ class Node:
     lease: Lease
     local: Any
     """What this backend's `prepare` returned."""
+    tx_checksum: Optional[bool] = None
+    """Our devices leave checksums to the network card; None leaves that to the host."""
 
 
 class Backend(Protocol):
@@ -82,11 +84,16 @@ class Backend(Protocol):
 
 def find_backend(config: NetworkConfig) -> Backend:
     """The backend that a network config names. Raises ConfigError when this agent does not have it."""
-    module = _BUILT.get(config.backend.type)
-    if module is None:
+    require_backend(config)
+    return cast(Backend, importlib.import_module(_BUILT[config.backend.type]))
+
+
+def require_backend(config: NetworkConfig) -> None:
+    """Loads nothing: a running agent's archive may be another one by now. Raises ConfigError as find_backend does."""
+    if config.backend.type not in _BUILT:
         raise ConfigError(
             "network config",
-            f"this agent does not have the backend type {config.backend.type}",
+            f"this agent does not have the backend type {config.backend.type}"
+            + (", which is what a config without Backend means" if config.backend_was_absent else ""),
             f"set Backend.Type to one of: {', '.join(sorted(_BUILT))}",
         )
-    return cast(Backend, importlib.import_module(module))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import random
 from dataclasses import dataclass
 from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional
@@ -26,6 +27,8 @@ from flanneld.tables.link import VxlanLink
 from flanneld.tables.neighbour import Neighbour
 from flanneld.tables.route import Route
 from flanneld.tables.underlay import Underlay
+
+log = logging.getLogger(__name__)
 
 OVERHEAD: Mapping[Family, int] = {IPV4: 50, IPV6: 70}
 """Bytes around an inner packet: outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348)."""
@@ -60,6 +63,9 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
 
     Peers send to the MAC that our lease says: as long as it does not change, neither does anything at a peer.
     """
+    numbers = [_number(config, key) for key in ("VNI", "Port")]
+    switches = [str(_option(config, key)).lower() for key in ("GBP", "Learning", "DirectRouting")]
+    log.info("VXLAN config: VNI=%d Port=%d GBP=%s Learning=%s DirectRouting=%s", *numbers, *switches)
     macs: Dict[Family, str] = {}
     for family in config.families:
         device = host.instance.vxlan_device(_number(config, "VNI"), family)
@@ -113,6 +119,7 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
             port=_number(node.config, "Port"),
             learning=_option(node.config, "Learning"),
             gbp=_option(node.config, "GBP"),
+            tx_checksum=node.tx_checksum,
         )
         # the network address, not the first usable one: that belongs to the container bridge
         yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, family.bits)))
@@ -140,7 +147,8 @@ def refuse(peer: Lease, family: Family) -> Optional[str]:
 
 
 def claims(peer: Lease, family: Family) -> Iterable[Hashable]:
-    return (vtep_mac(peer, family),)
+    mac = vtep_mac(peer, family)
+    return () if mac is None else (mac,)
 
 
 def desired_for(node: Node, peer: Lease, underlay: Underlay) -> Iterator[Object]:

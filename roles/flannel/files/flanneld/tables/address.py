@@ -10,6 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Union
 
 from . import Change, KernelError, Key, Notice
@@ -74,7 +75,9 @@ class AddressTable:
         return thing.device in self._scope.devices and self._scope.has_address(thing.interface.ip)
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
-        return apply_in_bulk(self.name, changes, _pack_change, gone=frozenset({errno.EADDRNOTAVAIL}))
+        errors = apply_in_bulk(self.name, changes, _pack_change, gone=frozenset({errno.EADDRNOTAVAIL}))
+        things = {change.key: change.thing for change in changes}
+        return {key: _explain_without_ipv6(things[key], error) for key, error in errors.items()}
 
     def notice(self, message: object) -> Optional[Notice]:
         if not isinstance(message, Message) or message.type not in (RTM_NEWADDR, RTM_DELADDR):
@@ -95,6 +98,32 @@ def parse_address(message: Message) -> Optional[LinkAddress]:
     if not device or packed is None or family not in (socket.AF_INET, socket.AF_INET6):
         return None
     return LinkAddress(device, ip_interface((packed, length)))
+
+
+def _explain_without_ipv6(address: LinkAddress, error: KernelError) -> KernelError:
+    """What the kernel only calls an invalid argument, or a lack of permission: the device has no IPv6.
+
+    That is no reason to give up a host whose IPv4 works, as a real lack of permission is.
+    """
+    if address.interface.version == 4 or error.errno == errno.ENODEV:
+        return error
+    settings = Path("/proc/sys/net/ipv6/conf", address.device)
+    if not settings.exists():
+        step = "raise the MTU of the external interface, or turn EnableIPv6 off in the network config"
+        cause = "the device has no IPv6, for which it needs an MTU of 1280 and a kernel with IPv6"
+        return KernelError(error.subject, cause, step, errno.EAFNOSUPPORT)
+    if _read_setting(settings / "disable_ipv6") == "1":
+        cause = "IPv6 is switched off on the device"
+        step = f"sysctl net.ipv6.conf.{address.device.replace('.', '/')}.disable_ipv6=0, and the same for default"
+        return KernelError(error.subject, cause, step, errno.EAFNOSUPPORT)
+    return error
+
+
+def _read_setting(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:  # the device went away in between
+        return ""
 
 
 def _pack_change(change: Change, index_of: IndexOf) -> Message:

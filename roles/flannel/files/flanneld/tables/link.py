@@ -14,7 +14,7 @@ import errno
 import logging
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -22,6 +22,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import Addres
 
 from . import Change, KernelError, Key, Notice
 from .bulk import describe_change
+from .offload import read_tx_checksum, set_tx_checksum
 from .refusal import RETRIED, explain_os_error, explain_refusal
 from .rtnetlink import (
     RTM_DELLINK,
@@ -65,6 +66,7 @@ class VxlanLink:
 
     mac: "c6:d2:32:6f:8f:44". mtu: of this device, in bytes. underlay: name of the device it sends through.
     port: UDP port; 0 leaves it to the kernel and equals every port.
+    tx_checksum: checksums are left to the network card; None leaves that to the host and equals both.
     extras: what somebody else set and we never want ("l2miss", "group 239.1.1.1").
     """
 
@@ -79,6 +81,7 @@ class VxlanLink:
     gbp: bool = False
     up: bool = True
     extras: Tuple[str, ...] = ()
+    tx_checksum: Optional[bool] = None
 
     @property
     def key(self) -> Key:
@@ -94,7 +97,12 @@ class VxlanLink:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, VxlanLink):
             return NotImplemented
-        return find_immutable_difference(other, self) is None and self._changeable() == other._changeable()
+        same_offload = None in (self.tx_checksum, other.tx_checksum) or self.tx_checksum == other.tx_checksum
+        return (
+            find_immutable_difference(other, self) is None
+            and self._changeable() == other._changeable()
+            and same_offload
+        )
 
     def __hash__(self) -> int:
         return hash((self.name, self.vni))
@@ -161,7 +169,16 @@ class LinkTable:
         self._scope = scope
 
     def dump(self) -> Dict[Key, Link]:
-        return {link.key: link for link in read_links().values()}
+        return {link.key: self._complete(link) for link in read_links().values()}
+
+    def _complete(self, link: Link) -> Link:
+        """With what only ethtool knows, if the device is one of ours."""
+        if not isinstance(link, VxlanLink) or link.name not in self._scope.devices:
+            return link
+        try:
+            return replace(link, tx_checksum=read_tx_checksum(link.name))
+        except OSError:  # gone since; the kernel is about to say so
+            return link
 
     def owns(self, thing: Link) -> bool:
         """A VXLAN device with a name of ours. Another kind of device with that name is not ours to remove."""
@@ -193,7 +210,7 @@ class LinkTable:
         link = parse_link(message)
         if link is None:
             return None
-        return Notice(link.name, link if message.type == RTM_NEWLINK else None, link.name)
+        return Notice(link.name, self._complete(link) if message.type == RTM_NEWLINK else None, link.name)
 
 
 def read_links() -> Dict[int, Link]:
@@ -307,7 +324,11 @@ def _create(kernel: Any, link: VxlanLink) -> None:
         **port,
         **gbp,
     )
-    _ignore_router_advertisements(link.name)
+    _set_sysctl(link.name, "accept_ra", "0")  # as upstream does (spec 5.3)
+    if link.local is not None and link.local.version == 6:
+        _set_sysctl(link.name, "disable_ipv6", "0")  # a host may have it off for new devices
+    if link.tx_checksum is not None:
+        set_tx_checksum(link.name, link.tx_checksum)
     kernel.link("set", index=index_of(link.name), state="up")
 
 
@@ -317,17 +338,19 @@ def _set_in_place(kernel: Any, before: VxlanLink, after: VxlanLink) -> None:
         kernel.link("set", index=index, kind="vxlan", vxlan_id=after.vni, vxlan_learning=after.learning)
     if before.mac != after.mac:
         kernel.link("set", index=index, address=after.mac)
-    if before.mtu != after.mtu:
-        kernel.link("set", index=index, mtu=after.mtu)
+    if after.tx_checksum is not None and after.tx_checksum != before.tx_checksum:
+        set_tx_checksum(after.name, after.tx_checksum)
     kernel.link("set", index=index, state="up")
+    if before.mtu != after.mtu:  # last: the one that the kernel may refuse
+        kernel.link("set", index=index, mtu=after.mtu)
 
 
-def _ignore_router_advertisements(name: str) -> None:
-    """As upstream does (spec 5.3). No error: the file is missing without IPv6 and read-only in many containers."""
+def _set_sysctl(name: str, setting: str, value: str) -> None:
+    """An IPv6 setting of the device. No error: the file is missing without IPv6 and read-only in many containers."""
     try:
-        Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra").write_text("0", encoding="ascii")
+        Path(f"/proc/sys/net/ipv6/conf/{name}/{setting}").write_text(value, encoding="ascii")
     except OSError:
-        log.debug("accept_ra of %s left as it is", name)
+        log.debug("%s of %s left as it is", setting, name)
 
 
 def _explain(change: Change, code: int, text: str) -> KernelError:
@@ -343,6 +366,10 @@ def _explain(change: Change, code: int, text: str) -> KernelError:
             return explain_refusal(subject, code, f"its underlay {link.underlay} does not exist")
         if code == errno.EEXIST:
             return _explain_conflict(subject, link)
+        if code == errno.EINVAL and isinstance(change.before, VxlanLink) and change.before.mtu != link.mtu:
+            cause = f"an MTU of {link.mtu} does not fit through {link.underlay}"
+            step = "lower MTU in the network config, or raise that of the external interface on every host"
+            return KernelError(subject, cause, step, code)
     return explain_refusal(subject, code, "" if code else text)
 
 

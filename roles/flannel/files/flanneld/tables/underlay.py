@@ -23,7 +23,14 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     overlaps,
 )
 
-from .address import IFA_FLAGS, IFADDRMSG, InterfaceValue, parse_address
+from .address import (
+    IFA_ADDRESS,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFADDRMSG,
+    InterfaceValue,
+    parse_address,
+)
 from .link import IFINFOMSG, IFLA_IFNAME, read_links
 from .refusal import explain_os_error, explain_refusal
 from .route import (
@@ -58,7 +65,7 @@ from .rtnetlink import (
 
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # as `ip address` prints them
 # 0x01 says "secondary" of an IPv4 address.
-_IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
+_IFA_F_TEMPORARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x08, 0x20, 0x80
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ESRCH})
 
 
@@ -80,26 +87,35 @@ class Underlay:
 
     def direct_device(self, address: Address) -> Optional[str]:
         """The device on whose link this address is; None if it is behind a gateway (spec 5.0, DirectRouting)."""
+        if address.version == 6 and address.is_link_local:
+            return self.name
         for network, device in self.onlink:
             if network.version == address.version and address in network:
                 return device or None
         return None
 
     def concerned_by(self, message: Message) -> bool:
-        """True if this notification may mean that the value would read differently now."""
+        """True if this notification may mean that the value would read differently now, or another interface be chosen.
+
+        A default route, or an address that is not link-local, counts on any device: either may be what the choice of
+        the interface rests on. Containers that come and go do not count: they bring the host devices with nothing but
+        a link-local address.
+        """
         if message.type in (RTM_NEWROUTE, RTM_DELROUTE):
             route = parse_route(message)
-            return route is not None and _may_count(route)
+            return route is not None and (_may_count(route) or _is_default(route))
         if message.type in (RTM_NEWLINK, RTM_DELLINK):
             attributes = parse_attributes(message.body, IFINFOMSG.size)
-            return text_from(attributes.get(IFLA_IFNAME, b"")) in self._devices
+            index = IFINFOMSG.unpack_from(message.body)[2]
+            return index == self.index or text_from(attributes.get(IFLA_IFNAME, b"")) in self._devices
         if message.type in (RTM_NEWADDR, RTM_DELADDR):
-            return name_of(IFADDRMSG.unpack_from(message.body)[4]) in self._devices
+            index = IFADDRMSG.unpack_from(message.body)[4]
+            return index == self.index or name_of(index) in self._devices or not _is_link_local(message)
         return False
 
     @property
     def _devices(self) -> FrozenSet[str]:
-        return frozenset({self.name, *(device for _network, device in self.onlink)})
+        return frozenset({self.name, *(device for _network, device in self.onlink if device)})
 
 
 def read_underlay(name: str) -> Underlay:
@@ -126,7 +142,7 @@ def read_interfaces() -> Tuple[Tuple[Interface, ...], Tuple[DefaultRoute, ...]]:
     defaults = tuple(
         DefaultRoute(family_of(route.destination), indexes.get(route.device))
         for route in read_routes()
-        if route.destination.prefixlen == 0 and route.type == TYPE_UNICAST
+        if _is_default(route)
     )
     return interfaces, defaults
 
@@ -177,6 +193,17 @@ def _may_count(route: Route) -> bool:
     )
 
 
+def _is_default(route: Route) -> bool:
+    return route.destination.prefixlen == 0 and route.type == TYPE_UNICAST
+
+
+def _is_link_local(message: Message) -> bool:
+    """True for an RTM_NEWADDR or RTM_DELADDR about a link-local address, and for one that says nothing."""
+    attributes = parse_attributes(message.body, IFADDRMSG.size)
+    packed = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS))
+    return packed is None or address_from(packed).is_link_local
+
+
 def _read_addresses() -> List[Tuple[int, InterfaceAddress]]:
     """(index of the device, address) of all addresses, in the kernel's order."""
     try:
@@ -200,6 +227,7 @@ def _read_addresses() -> List[Tuple[int, InterfaceAddress]]:
             deprecated=bool(flags & _IFA_F_DEPRECATED),
             temporary=parsed.interface.version == 6 and bool(flags & _IFA_F_TEMPORARY),
             permanent=bool(flags & _IFA_F_PERMANENT),
+            duplicate=bool(flags & _IFA_F_DADFAILED),
         )
         found.append((index, address))
     return found
