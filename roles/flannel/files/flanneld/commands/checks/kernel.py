@@ -1,0 +1,198 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel of this host: forwarding, filters, the device, the way to the peers."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterator, List
+
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, family_of
+
+from flanneld.backends.vxlan import OVERHEAD, vtep_mac
+from flanneld.commands.checks import FAIL, WARN, Check, Finding
+from flanneld.commands.facts import Facts
+from flanneld.tables.link import VxlanLink
+from flanneld.tables.route import PROTOCOL_FLANNEL
+
+VXLAN_PORT = 8472
+
+
+def check_forwarding(facts: Facts) -> Iterator[Finding]:
+    """Hosts reach each other's flannel addresses, containers do not."""
+    families = facts.config.families if facts.config is not None else (IPV4,)
+    for family, path in ((IPV4, "net/ipv4/ip_forward"), (IPV6, "net/ipv6/conf/all/forwarding")):
+        if family in families and facts.sysctls.get(path) != "1":
+            name = path.replace("/", ".")
+            word = name.rsplit(".", 1)[-1]
+            step = f"sysctl -w {name}=1, and find out who turned it off: grep -r {word} /etc/sysctl.d"
+            yield Finding(
+                FAIL, f"{name} is {facts.sysctls.get(path) or 'not there'}: containers are cut off", step
+            )
+
+
+def check_forward_drops(facts: Facts) -> Iterator[Finding]:
+    for cause, step in facts.forward_drops:
+        yield Finding(FAIL, cause, step)
+
+
+def check_br_netfilter(facts: Facts) -> Iterator[Finding]:
+    """Upstream: `Failed to check br_netfilter`; its daemon does not start without the module."""
+    if facts.sysctls.get("net/bridge/bridge-nf-call-iptables") is None:
+        step = "modprobe br_netfilter, and name it in /etc/modules-load.d; upstream and Kubernetes need it"
+        yield Finding(WARN, "the module br_netfilter is not loaded", step)
+
+
+def check_device(facts: Facts) -> Iterator[Finding]:
+    for family, name in facts.devices.items():
+        link = facts.links.get(name)
+        if link is None:
+            yield Finding(
+                FAIL, f"the device {name} does not exist", "see why the agent cannot make it: flanneld status"
+            )
+        elif not isinstance(link, VxlanLink):
+            step = f"ip link delete {name}, if nobody needs it: the agent then makes its own"
+            yield Finding(FAIL, f"{name} is a {link.kind or 'device of another kind'}, not vxlan", step)
+        elif not link.up:
+            yield Finding(
+                FAIL, f"{name} is down", f"the running agent sets it up at once; else: ip link set {name} up"
+            )
+        elif facts.own_lease is not None and vtep_mac(facts.own_lease, family) not in (None, link.mac):
+            step = (
+                "restart the agent; if it comes back, systemd gives the device another MAC: it needs "
+                "/etc/systemd/network/50-flannel.link with MACAddressPolicy=none (the role writes it)"
+            )
+            cause = f"{name} has MAC {link.mac}, and our lease tells the others {vtep_mac(facts.own_lease, family)}"
+            yield Finding(FAIL, cause, step)
+
+
+def check_mtu(facts: Facts) -> Iterator[Finding]:
+    """Small packets pass, large ones hang."""
+    for link in facts.own_devices:
+        underlay = facts.links.get(link.underlay)
+        overhead = OVERHEAD[IPV4 if link.local is None else family_of(link.local)]
+        if underlay is not None and link.mtu > underlay.mtu - overhead:
+            cause = (
+                f"{link.name} has MTU {link.mtu}, and {underlay.name} has room for {underlay.mtu - overhead}"
+            )
+            step = "restart the agent; or set Backend.MTU in the network config to what the path carries"
+            yield Finding(FAIL, cause, step)
+        told = (facts.subnet_env or {}).get("FLANNEL_MTU", "")
+        if told.isdigit() and int(told) > link.mtu:
+            cause = f"{facts.settings.options.subnet_file} says MTU {told}, {link.name} has {link.mtu}"
+            yield Finding(FAIL, cause, "restart the agent, then Docker")
+
+
+def check_path(facts: Facts) -> Iterator[Finding]:
+    """The same, with an MTU somewhere between the hosts that is smaller than at their ends."""
+    for probe in facts.probes:
+        if probe.small_passes and not probe.large_passes:
+            cause = (
+                f"{probe.address} of {facts.name_host(probe.key)} answers small packets, but none of "
+                f"{probe.size} bytes, which a full packet of a container becomes"
+            )
+            step = "let the path carry them, or set Backend.MTU in the network config to what it carries"
+            yield Finding(FAIL, cause, step)
+
+
+def check_checksums(facts: Facts) -> Iterator[Finding]:
+    """TCP to services hangs, or takes 63 s, through vxlan: some cards get checksums of encapsulated packets wrong."""
+    if facts.settings.options.tx_checksum is not False:
+        return
+    for name, on in facts.tx_checksum.items():
+        if on:
+            step = f"restart the agent, or: ethtool -K {name} tx-checksum-ip-generic off"
+            yield Finding(
+                WARN, f"{name} leaves checksums to the card, though --tx-checksum-offload=false", step
+            )
+
+
+def check_port(facts: Facts) -> Iterator[Finding]:
+    """The port of the backend belongs to another program."""
+    port = _port(facts)
+    served = any(
+        isinstance(link, VxlanLink) and link.up and link.port == port for link in facts.links.values()
+    )
+    if facts.devices and port in facts.udp_ports and not served:
+        yield Finding(
+            FAIL,
+            f"UDP port {port} is in use by another program",
+            f"see which: ss -lunp sport = :{port}; end it",
+        )
+
+
+def check_input(facts: Facts) -> Iterator[Finding]:
+    """Nothing arrives on UDP 8472."""
+    if not facts.devices:
+        return
+    port = _port(facts)
+    for chain in _find_closed(facts.iptables, facts.nftables, port):
+        step = f"let UDP port {port} in from the other hosts, such as: firewall-cmd --permanent --add-port={port}/udp"
+        yield Finding(WARN, f"{chain} drops what it does not know, and no rule names UDP port {port}", step)
+
+
+def check_fdb(facts: Facts) -> Iterator[Finding]:
+    """One peer is out of reach since its reboot: its MAC or address has changed, and we still send to the old one."""
+    step = "restart the agent (the data path stays); if it stays so, send flanneld dump"
+    for family, device in facts.devices.items():
+        entries = {entry.mac: str(entry.destination) for entry in facts.fdb if entry.device == device}
+        for lease in facts.store.leases if facts.store is not None else ():
+            mac, address = vtep_mac(lease, family), lease.attributes.public_address(family)
+            if lease.key == facts.own_key or mac is None or address is None:
+                continue
+            found = entries.pop(mac, str(address))
+            if found != str(address):
+                cause = f"{device} sends frames for {facts.name_host(lease.key)} to {found}; its lease says {address}"
+                yield Finding(FAIL, cause, step)
+        for mac, destination in entries.items():
+            cause = f"{device} has an FDB entry {mac} -> {destination}, and no lease says so"
+            yield Finding(WARN, cause, step)
+
+
+def check_own_route(facts: Facts) -> Iterator[Finding]:
+    """A route that leads our own subnet elsewhere (what mk-docker-opts.sh of 0.18.0 meant to look for)."""
+    subnets = (
+        [facts.own_lease.subnets.of(family) for family in (IPV4, IPV6)] if facts.own_lease is not None else []
+    )
+    for route in facts.routes:
+        if route.gateway is not None and route.destination in subnets and route.protocol != PROTOCOL_FLANNEL:
+            cause = f"the route {route} leads our own subnet away from this host"
+            yield Finding(FAIL, cause, f"remove it: ip route del {route.destination} via {route.gateway}")
+
+
+def _port(facts: Facts) -> int:
+    port = facts.config.backend.options.get("Port") if facts.config is not None else None
+    return port if isinstance(port, int) and port else VXLAN_PORT
+
+
+def _find_closed(iptables: str, nftables: str, port: int) -> List[str]:
+    """Chains at the input hook that let nothing in but what they name, and do not name the port."""
+    closed: Dict[str, bool] = {}
+    inputs = [line for line in iptables.splitlines() if line.startswith("-A INPUT ")]
+    policy = re.search(r"^:INPUT (\S+)", iptables, re.MULTILINE)
+    last = inputs[-1] if inputs else ""
+    if (policy is not None and policy[1] == "DROP") or re.fullmatch(r"-A INPUT -j (?:DROP|REJECT)\b.*", last):
+        closed["iptables INPUT"] = not re.search(rf"\b{port}\b", iptables)
+    for name, body in re.findall(r"chain (\S+) \{\n([^}]*hook input[^}]*)\}", nftables):
+        final = body.strip().splitlines()[-1].strip()
+        if "policy drop" in body or re.match(r"(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b", final):
+            closed.setdefault(f"nftables chain {name}", not re.search(rf"\b{port}\b", nftables))
+    if "iptables INPUT" in closed:
+        closed.pop("nftables chain INPUT", None)  # the same one, seen twice
+    return [chain for chain, is_closed in closed.items() if is_closed]
+
+
+CHECKS = (
+    Check("the kernel forwards", check_forwarding),
+    Check("no other rule drops what containers send", check_forward_drops),
+    Check("br_netfilter", check_br_netfilter),
+    Check("the device is ours and has our MAC", check_device),
+    Check("MTU", check_mtu),
+    Check("the way to the others carries full packets", check_path, needs_store=True),
+    Check("checksum offload", check_checksums),
+    Check("the backend's UDP port is free for it", check_port),
+    Check("the backend's UDP port is open", check_input),
+    Check("FDB entries are those of the leases", check_fdb, needs_store=True),
+    Check("our own subnet stays here", check_own_route, needs_store=True),
+)

@@ -1,0 +1,102 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of the service on this host, so that a command needs none of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from flanneld.commands.envfile import parse_env_file, split_words
+from flanneld.instance import DEFAULT, Instance
+from flanneld.options import FLAGS, Options, UsageError, parse_options
+
+_BOOLEANS = {flag.name for flag in FLAGS if isinstance(flag.default, bool)}
+_SERVICE_FLAGS = "FLANNEL_OPTIONS"
+_ETC = Path("/etc/flanneld")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the service starts with. source: where that was read, or why only defaults are known."""
+
+    options: Options
+    instance: Instance
+    source: str
+
+
+def take_switches(arguments: Sequence[str], names: Iterable[str]) -> Tuple[Set[str], List[str]]:
+    """The command's own switches that were given, and the other arguments. names: without dashes."""
+    names = set(names)
+    given: Set[str] = set()
+    rest: List[str] = []
+    for argument in arguments:
+        name = argument.lstrip("-")
+        if argument.startswith("-") and name in names:
+            given.add(name)
+        else:
+            rest.append(argument)
+    return given, rest
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    return any(argument in ("-h", "-help", "--help") for argument in arguments)
+
+
+def read_settings(
+    arguments: Sequence[str], environment: Mapping[str, str], directory: Path = _ETC
+) -> Settings:
+    """Flags given here count most, then those of the service, then FLANNELD_* given here, then those of its env file.
+
+    directory: where the env files are. Raises UsageError.
+    """
+    instance = find_instance(arguments, environment)
+    path = directory / Path(instance.env_file).name
+    text, source = _read(path)
+    variables = parse_env_file(text)
+    given = {name for name, _words in _split_flags(arguments)}
+    service = [
+        word
+        for name, words in _split_flags(split_words(variables.get(_SERVICE_FLAGS, "")))
+        if name not in given
+        for word in words
+    ]
+    merged: Dict[str, str] = {
+        **variables,
+        **environment,
+        "FLANNELD_INSTANCE": instance.name,
+    }
+    return Settings(parse_options([*service, *arguments], merged), instance, source)
+
+
+def find_instance(arguments: Sequence[str], environment: Mapping[str, str]) -> Instance:
+    """The network that --instance or FLANNELD_INSTANCE names. Raises UsageError when it cannot be a name."""
+    words = [words for name, words in _split_flags(arguments) if name == "instance"]
+    given = [f"--instance={_value(words[-1])}"] if words else []
+    only = {"FLANNELD_INSTANCE": environment.get("FLANNELD_INSTANCE", DEFAULT)}
+    return Instance(parse_options(given, only).instance)
+
+
+def _read(path: Path) -> Tuple[str, str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace"), str(path)
+    except FileNotFoundError:
+        return "", f"defaults, because there is no {path}"
+    except OSError as error:
+        raise UsageError(str(path), f"it cannot be read: {error.strerror}", "run this as root") from error
+
+
+def _split_flags(arguments: Sequence[str]) -> Iterator[Tuple[str, List[str]]]:
+    """Each flag's name with its words, one or two (Go's rules, as parse_options has them)."""
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, _value_text = word.lstrip("-").partition("=")
+        alone = equals or name in _BOOLEANS or not word.startswith("-") or not rest
+        yield name, [word] if alone else [word, rest.pop(0)]
+
+
+def _value(words: Sequence[str]) -> str:
+    return words[1] if len(words) == 2 else words[0].partition("=")[2]
