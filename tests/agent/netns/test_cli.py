@@ -53,13 +53,13 @@ def test_version_and_help_need_nothing() -> None:
         ("-ipmasq", "--ip-masq"),
         ("--ifce=eth0", "--iface"),
         ("--kube-subnet-mgr", "Kubernetes"),
-        ("--etcd-username=root", "client certificate"),
+        ("--etcd-password=s3cret", "--etcd-password-file"),
         ("--ip-masq=perhaps", "true or false"),
         ("--iptables-resync=soon", "whole number"),
         ("eth0", "--flag=value"),
     ],
 )
-def test_a_flag_we_do_not_have_is_refused_with_the_way_out(argument: str, hint: str) -> None:
+def test_a28_a_flag_we_do_not_have_is_refused_with_the_way_out(argument: str, hint: str) -> None:
     done = flanneld(argument)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
@@ -98,3 +98,10 @@ def test_a_subnet_file_that_cannot_be_written_is_not_ready(cluster: Cluster) -> 
     assert node.agent.wait() != 0
     assert not node.agent.ready
     assert "/proc/subnet.env" in node.agent.complaints()[-1]
+
+
+def test_a27_a_password_in_an_endpoint_is_refused_and_not_logged() -> None:
+    done = flanneld("--etcd-endpoints=http://root:s3cret@192.0.2.1:2379")
+    assert done.returncode == 5
+    assert "carries a user name" in done.stderr
+    assert "s3cret" not in done.stderr + done.stdout

@@ -1,130 +1,245 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host moves from upstream's flanneld to ours in place: no packet lost, and what upstream left behind is tidied up.
+"""A host moves from upstream's flanneld to ours in place, and back: no packet lost, and what is left over is tidied up.
 
-Upstream has ended; its device, rules, subnet.env and lease are as it leaves them (spec 8.3).
+Upstream has ended; its device, rules, subnet.env and lease are as its version leaves them (spec 8.3).
 """
 
 from __future__ import annotations
 
+import json
+from ipaddress import IPv4Network
+from typing import Dict, List, Tuple
+
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.node import Node
-from tests.support.traffic import Pinger, assert_ping
+from tests.support.node import PREFIX, Node
+from tests.support.traffic import Pinger, assert_no_ping, assert_ping
+from tests.support.upstream import MAC, Peer, Upstream
+from tests.support.upstream_start import start_upstream
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("bundle")
-MAC = "c6:d2:32:6f:8f:44"
-SUBNET_ENV = """\
-FLANNEL_NETWORK=10.5.0.0/16
-FLANNEL_SUBNET={subnet}
-FLANNEL_MTU={mtu}
-FLANNEL_IPMASQ=true
-"""
+DEAD = Peer(IPv4Network("10.5.99.0/24"), "192.0.2.99", "02:00:00:00:99:01")
+FOREIGN = (
+    "addr add 203.0.113.1/24 dev eth0",
+    "addr add 10.5.255.1/32 dev lo",
+    "route add 198.51.100.0/24 via 192.0.2.99",
+    "route add 10.6.1.0/24 via 192.0.2.99",
+    "route add 10.5.128.0/20 via 192.0.2.99 dev eth0",
+    "route add 10.5.0.0/16 via 192.0.2.99 metric 500",
+    "route add unreachable 10.5.251.0/24",
+    "neigh add 192.0.2.98 lladdr 02:00:00:00:98:01 dev eth0 nud permanent",
+    "link add vxlan7 type vxlan id 7 dev eth0 dstport 8473",
+    "link set vxlan7 up",
+    "route add 10.5.252.0/24 dev vxlan7",
+)
+FOREIGN_RULES = (
+    "-N FOREIGN",
+    "-A FORWARD -s 10.5.0.0/16 -j FOREIGN",
+    "-t nat -A POSTROUTING -s 203.0.113.0/24 -j ACCEPT",
+    "-t nat -A POSTROUTING -s 10.5.0.0/16 -d 203.0.113.0/24 -j MASQUERADE",
+)
 
 
-def leave_subnet_env(node: Node, mtu: int, subnet: str = "10.5.34.1/24") -> None:
-    node.host.subnet_file.parent.mkdir()
-    node.host.subnet_file.write_text(SUBNET_ENV.format(subnet=subnet, mtu=mtu))
+@pytest.fixture(
+    params=[("v0.28", False), ("v0.28", True), ("v0.14", False), ("v0.9.1", False)],
+    ids=["v0.28", "v0.28 with nftables", "v0.14", "v0.9.1"],
+)
+def version(request: pytest.FixtureRequest) -> Tuple[str, bool]:
+    """And whether it uses nftables."""
+    return request.param  # type: ignore[no-any-return]
 
 
-def join_peer(cluster: Cluster, mtu: int) -> Node:
+def configure(cluster: Cluster, backend: str, nftables: bool) -> None:
+    cluster.configure(backend)
+    config = json.loads(cluster.etcd.ctl("get", "--print-value-only", f"{PREFIX}/config"))
+    cluster.put("config", json.dumps({**config, "EnableNFTables": nftables}))
+
+
+def join_peer(cluster: Cluster) -> Node:
     """The other host, whose subnet is none of those that these tests write."""
-    node = cluster.add_node(2)
-    leave_subnet_env(node, mtu, "10.5.72.1/24")
+    node = cluster.add_node(2, "--ip-masq")
+    Upstream(node.host, "v0.28", cluster.backend, subnet=IPv4Network("10.5.72.0/24")).leave_subnet_env()
     node.agent.start()
     node.agent.wait_ready()
     return node
 
 
-def leave_lease(cluster: Cluster, node: Node, rest: str) -> None:
-    value = f'{{"PublicIP":"{node.host.address}","PublicIPv6":null,"BackendType":{rest}}}'
-    cluster.put_with_lease("subnets/10.5.34.0-24", value)
+def as_peer(node: Node) -> Peer:
+    mac = node.vtep_mac if "flannel.1" in node.host.ip("-br link") else ""
+    return Peer(node.host.subnet, str(node.host.address), mac)
 
 
-def leave_firewall(node: Node) -> None:
-    """Upstream's jump is the last rule, and its chain knows an earlier subnet of this host."""
-    for command in (
-        "-t nat -N FLANNEL-POSTRTG",
-        "-t nat -A FLANNEL-POSTRTG -s 10.5.99.0/24 -d 10.5.0.0/16 -j RETURN",
-        "-t nat -A POSTROUTING -s 203.0.113.0/24 -j ACCEPT",
-        "-t nat -A POSTROUTING -j FLANNEL-POSTRTG",
-    ):
-        node.host.execute("iptables", *command.split())
+def leave_everything(cluster: Cluster, upstream: Upstream, peers: List[Peer]) -> None:
+    """All of one host but subnet.env."""
+    upstream.leave_data_path(peers)
+    upstream.leave_firewall()
+    upstream.leave_lease(cluster)
 
 
-def leave_device(node: Node, peer: Node) -> None:
-    """flannel.1 with one peer that lives and one, 10.5.99.0/24, that went away while upstream was not looking."""
-    host = node.host
-    vxlan = f"vxlan id 1 local {host.address} dev eth0 nolearning dstport 8472"
-    host.ip(f"link add flannel.1 address {MAC} mtu 1450 type {vxlan}")
-    host.ip("addr add 10.5.34.0/32 dev flannel.1")
-    host.ip("link set flannel.1 up")
-    for vtep, mac, address in (
-        (peer.host.subnet.network_address, peer.vtep_mac, peer.host.address),
-        ("10.5.99.0", "02:00:00:00:99:01", "192.0.2.99"),
-    ):
-        host.ip(f"neigh replace {vtep} lladdr {mac} dev flannel.1 nud permanent")
-        host.execute(
-            "bridge", "fdb", "replace", mac, "dev", "flannel.1", "dst", str(address), "self", "permanent"
+def add_foreign(node: Node) -> None:
+    for command in FOREIGN:
+        node.host.ip(command)
+    for rule in FOREIGN_RULES:
+        node.host.execute("iptables", *rule.split())
+    node.host.execute(
+        "nft", "add table inet foreign; add chain inet foreign own; add rule inet foreign own drop"
+    )
+
+
+def others(node: Node) -> Dict[str, List[str]]:
+    """All that is not flannel's."""
+    state = node.foreign_state()
+    nat = node.host.execute("iptables", "-t", "nat", "-S").splitlines()
+    state["nat"] = [rule for rule in nat if "FLANNEL" not in rule]
+    state["nftables"] = node.host.execute("nft", "list", "table", "inet", "foreign").splitlines()
+    return state
+
+
+def describe_device(node: Node) -> str:
+    """Number and address, which another device of the same name would not have."""
+    (device,) = json.loads(node.host.execute("ip", "-j", "link", "show", "flannel.1"))
+    return f"{device['ifindex']} {device['address']}"
+
+
+def create_revision(cluster: Cluster, key: str) -> int:
+    (item,) = json.loads(cluster.etcd.ctl("get", key, "--write-out=json"))["kvs"]
+    return int(item["create_revision"])
+
+
+def firewall(node: Node) -> List[str]:
+    """Of flannel, whatever it is made with; as on a host whose subnet is called SUBNET."""
+    tables = node.host.execute("nft", "list", "table", "ip", "flannel-ipv4", check=False).splitlines()
+    return [line.replace(str(node.host.subnet), "SUBNET") for line in (*node.firewall(), *tables)]
+
+
+def test_there(cluster: Cluster, backend: str, version: Tuple[str, bool]) -> None:
+    release, nftables = version
+    configure(cluster, backend, nftables)
+    two = join_peer(cluster)
+    one = cluster.add_node(1, "--ip-masq")
+    upstream = Upstream(one.host, release, backend, nftables)
+    upstream.leave_subnet_env()
+    add_foreign(one)
+    if not nftables:  # an accept in nftables does not overrule a drop in iptables
+        one.host.execute("iptables", "-P", "FORWARD", "DROP")
+    assert one.container.address in upstream.subnet
+    before = others(one)
+    leave_everything(cluster, upstream, [as_peer(two), DEAD])
+    if nftables:
+        upstream.leave_remains_of_iptables()
+    if backend == "vxlan":
+        upstream.leave_fdb_entry(Peer(two.host.subnet, str(two.host.address), "02:00:00:00:72:99"))
+    key = f"{PREFIX}/subnets/{upstream.lease_key}"
+    born = create_revision(cluster, key)
+    device = describe_device(one) if backend == "vxlan" else ""
+    assert_ping(one.container, two.container)
+
+    with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
+        there.wait_sent(100)
+        one.agent.start()
+        one.agent.wait_ready()
+        wait_until(lambda: others(one) == before, "what upstream left is gone, and nothing else")
+        wait_until(lambda: not one.routes_to(DEAD.subnet), "the route to the dead peer is gone")
+        there.wait_sent(200)
+    there.assert_nothing_lost()
+    back.assert_nothing_lost()
+
+    assert one.host.subnet == upstream.subnet
+    assert create_revision(cluster, key) == born, "the lease was made anew"
+    assert set(cluster.leases()) == {key, two.lease_key}
+    (route,) = one.routes_to(two.host.subnet)
+    assert " proto " in route
+    if backend == "vxlan":
+        assert describe_device(one) == device, "the device is another one"
+        assert json.loads(cluster.leases()[key])["BackendData"] == {"VNI": 1, "VtepMAC": one.vtep_mac}
+        if release != "v0.9.1":
+            assert one.vtep_mac == MAC
+        wait_until(
+            lambda: one.fdb() == [f"{two.vtep_mac} dst {two.host.address} self permanent"], "one entry"
         )
-        host.ip(f"route replace {vtep}/24 via {vtep} dev flannel.1 onlink")
+        assert one.neighbours() == [f"{two.host.subnet.network_address} lladdr {two.vtep_mac} PERMANENT"]
+        assert [line for line in one.routes() if "flannel.1" in line] == [route]
+    wait_until(lambda: firewall(one) == firewall(two), "the rules of a host that had no upstream")
 
 
-def test_vxlan(cluster: Cluster) -> None:
+@pytest.mark.parametrize("nftables", [False, True], ids=["iptables", "nftables"])
+def test_back_and_there_again(cluster: Cluster, backend: str, nftables: bool) -> None:
+    """What upstream checks at its start holds on what we leave, so that it goes on with it."""
+    configure(cluster, backend, nftables)
+    two = join_peer(cluster)
+    one = cluster.add_node(1, "--ip-masq")
+    upstream = Upstream(one.host, "v0.28", backend, nftables)
+    upstream.leave_subnet_env()
+    one.agent.start()
+    one.agent.wait_ready()
+    assert_ping(one.container, two.container)
+    key, env = one.lease_key, one.host.subnet_file.read_text()
+    device = describe_device(one) if backend == "vxlan" else ""
+    rules, peer = sorted(firewall(one)), as_peer(two)
+
+    with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
+        assert one.agent.stop() == 0
+        there.wait_sent(100)
+        start_upstream(cluster, upstream, [peer])
+        there.wait_sent(100)
+        (route,) = one.routes_to(two.host.subnet)
+        if not nftables:
+            assert sorted(firewall(one)) == rules, "upstream knows our rules for its own, and has none twice"
+        assert set(cluster.leases()) == {key, two.lease_key}
+        assert as_peer(two) == peer
+
+        one.agent.start()
+        one.agent.wait_ready()
+        wait_until(lambda: sorted(firewall(one)) == rules, "our rules")
+        wait_until(lambda: one.routes_to(two.host.subnet) != [route] or "proto" in route, "our route")
+        there.wait_sent(200)
+    there.assert_nothing_lost()
+    back.assert_nothing_lost()
+    assert one.lease_key == key
+    assert one.host.subnet_file.read_text() == env
+    assert len(one.routes_to(two.host.subnet)) == 1
+    if backend == "vxlan":
+        assert describe_device(one) == device
+
+
+def test_a24_a_blackhole_that_hides_the_containers(cluster: Cluster) -> None:
+    """Upstream's --ip-blackhole-route came before the bridge: containers were cut off, with us they are not."""
     cluster.configure("vxlan")
-    two = join_peer(cluster, 1450)
+    two = join_peer(cluster)
     one = cluster.add_node(1, "--ip-masq")
-    leave_device(one, two)
-    leave_subnet_env(one, 1450)
-    leave_firewall(one)
-    leave_lease(cluster, one, f'"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{MAC}"}}')
-    assert_ping(one.container, two.container)
-    index = one.host.ip("-o link show flannel.1").split(":")[0]
-    with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-        one.agent.start()
-        one.agent.wait_ready()
-        wait_until(lambda: "10.5.99" not in str(one.state()), "the peer that went away is gone here, too")
-        there.wait_sent(200)
-    there.assert_nothing_lost()
-    back.assert_nothing_lost()
-    assert str(one.host.subnet) == "10.5.34.0/24"
-    assert one.vtep_mac == MAC
-    assert one.host.ip("-o link show flannel.1").split(":")[0] == index, "the device is another one"
-    assert one.neighbours() == [f"{two.host.subnet.network_address} lladdr {two.vtep_mac} PERMANENT"]
-    assert one.fdb() == [f"{two.vtep_mac} dst {two.host.address} self permanent"]
-    assert [route for route in one.routes() if "flannel.1" in route] == one.routes_to(two.host.subnet)
-    assert one.firewall()[0].endswith("-j FLANNEL-POSTRTG")
-    assert str(one.firewall()).count("-j FLANNEL-POSTRTG") == 1
+    upstream = Upstream(one.host, "v0.28", "vxlan")
+    upstream.leave_subnet_env()
+    upstream.leave_blackhole()
+    leave_everything(cluster, upstream, [as_peer(two)])
+    assert_no_ping(two.container, one.container)
+    one.agent.start()
+    one.agent.wait_ready()
+    assert_ping(two.container, one.container)
+    assert not [line for line in one.routes() if line.startswith("blackhole")]
 
 
-def test_host_gw(cluster: Cluster) -> None:
-    cluster.configure("host-gw")
-    two = join_peer(cluster, 1500)
+@pytest.mark.parametrize("release", ["v0.14", "v0.9.1"])
+def test_a_host_whose_lease_is_in_the_other_etcd(cluster: Cluster, backend: str, release: str) -> None:
+    """Those versions keep leases in etcd's v2 store, which no v3 client sees: subnet.env says what the host had."""
+    cluster.configure(backend)
+    two = join_peer(cluster)
     one = cluster.add_node(1, "--ip-masq")
-    foreign = ("10.5.128.0/20 via 192.0.2.99 dev eth0", "10.99.1.0/24 via 192.0.2.99 dev eth0")
-    for route in (
-        f"{two.host.subnet} via {two.host.address} dev eth0",
-        "10.5.99.0/24 via 192.0.2.99 dev eth0",
-        *foreign,
-    ):
-        one.host.ip(f"route add {route}")
-    leave_subnet_env(one, 1500)
-    leave_firewall(one)
-    leave_lease(cluster, one, '"host-gw"')
+    upstream = Upstream(one.host, release, backend)
+    upstream.leave_subnet_env()
+    upstream.leave_data_path([as_peer(two), DEAD])
+    upstream.leave_firewall()
+    assert one.container.address in upstream.subnet
+    one.agent.start()
+    one.agent.wait_ready()
+    assert one.host.subnet == upstream.subnet
+    assert set(cluster.leases()) == {one.lease_key, two.lease_key}
     assert_ping(one.container, two.container)
-    with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-        one.agent.start()
-        one.agent.wait_ready()
-        wait_until(lambda: not one.routes_to("10.5.99.0/24"), "the route to the peer that went away is gone")
-        there.wait_sent(200)
-    there.assert_nothing_lost()
-    back.assert_nothing_lost()
-    assert str(one.host.subnet) == "10.5.34.0/24"
-    assert set(foreign) <= set(one.routes())
-    assert "10.5.99.0/24" in one.agent.log
+    wait_until(lambda: not one.routes_to(DEAD.subnet), "the route to the dead peer is gone")
+    wait_until(lambda: firewall(one) == firewall(two), "the rules of a host that had no upstream")
 
 
 def test_what_others_own_is_left_alone(cluster: Cluster, backend: str) -> None:
@@ -134,19 +249,7 @@ def test_what_others_own_is_left_alone(cluster: Cluster, backend: str) -> None:
         cluster.add_node(1, "--ip-masq", "--kernel-resync=1", "--iptables-resync=1"),
         cluster.join(2)[0],
     )
-    foreign = (
-        "addr add 203.0.113.1/24 dev eth0",
-        "addr add 10.5.255.1/32 dev lo",
-        "route add 198.51.100.0/24 via 192.0.2.99",
-        "route add 10.6.1.0/24 via 192.0.2.99",
-        "route add 10.5.0.0/16 via 192.0.2.99 metric 500",
-        "route add unreachable 10.5.251.0/24",
-        "neigh add 192.0.2.98 lladdr 02:00:00:00:98:01 dev eth0 nud permanent",
-        "link add vxlan7 type vxlan id 7 dev eth0 dstport 8473",
-        "link set vxlan7 up",
-        "route add 10.5.252.0/24 dev vxlan7",
-    )
-    for command in foreign:
+    for command in FOREIGN:
         one.host.ip(command)
     one.host.execute("iptables", "-N", "FOREIGN")
     one.host.execute("iptables", "-A", "FORWARD", "-s", "10.5.0.0/16", "-j", "FOREIGN")
@@ -167,8 +270,11 @@ def test_what_others_own_is_left_alone(cluster: Cluster, backend: str) -> None:
 def test_a_device_that_does_not_fit_is_replaced_with_a_reason(cluster: Cluster) -> None:
     """The one exception: two devices of one name cannot stand side by side."""
     cluster.configure("vxlan", Port=8479)
-    one, two = cluster.add_node(1), join_peer(cluster, 1450)
-    leave_device(one, two)
+    two = join_peer(cluster)
+    one = cluster.add_node(1)
+    upstream = Upstream(one.host, "v0.28", "vxlan")
+    upstream.leave_subnet_env()
+    leave_everything(cluster, upstream, [as_peer(two)])
     one.agent.start()
     one.agent.wait_ready()
     assert_ping(one.container, two.container)

@@ -63,9 +63,22 @@ def test_a_flag_wins_over_its_variable():
          "24 hours; use 1 to 1439"),
         (["--kube-subnet-mgr"], {}, "flag --kube-subnet-mgr: this agent does not have the feature; Kubernetes as the "
          "source of leases is not built yet; use etcd"),
-        ([], {"FLANNELD_HEALTHZ_PORT": "8081"}, "flag --healthz-port: this agent does not have the feature; the health "
-         "endpoint is not built yet; ask systemd: systemctl status flanneld"),
-        (["--public-ip=192.0.2"], {}, "flag --public-ip: invalid public IP address: 192.0.2; use an IPv4 address"),
+        ([], {"FLANNELD_ETCD_PASSWORD": "s3cret"}, "flag --etcd-password: this agent does not have the feature; a "
+         "password on a command line or in the environment can be read by others on this host; put it into a file of "
+         "mode 0600 and name that with --etcd-password-file"),
+        ([], {"FLANNELD_HEALTHZ_PORT": "80810"}, "flag --healthz-port: 80810 is no port; use 0 to 65535"),
+        (["--public-ip=192.0.2"], {}, "flag --public-ip: 192.0.2: invalid IP address format; write an address such as "
+         "192.168.64.3 or fd00::3"),
+        (["--public-ipv6=192.0.2.1"], {}, "flag --public-ipv6: 192.0.2.1: invalid IPv6 address format; write an "
+         "address such as fd00::3"),
+        (["--no-masquerade-cidr=10.0.0.0"], {}, "flag --no-masquerade-cidr: 10.0.0.0: invalid CIDR address; write a "
+         "network such as 10.5.0.0/16 or fd00:5::/48"),
+        (["--firewall=ipchains"], {}, "flag --firewall: there is no 'ipchains'; use one of: auto, iptables, nftables, "
+         "none"),
+        (["--log-format=xml"], {}, "flag --log-format: there is no 'xml'; use one of: text, json"),
+        (["--instance=Blue-1"], {}, "flag --instance: 'Blue-1' cannot be part of a device name; use a short word of "
+         "lower-case letters and digits"),
+        (["--subnet-lease-ttl=0"], {}, "flag --subnet-lease-ttl: the period is below one second; use 1 or more"),
         (["--etcd-endpoints="], {}, "flag --etcd-endpoints: it is empty; name at least one endpoint: http://192.0.2.1:2379"),
     ],
 )  # fmt: skip
@@ -95,3 +108,22 @@ def test_help_lists_every_built_flag(capsys):
     shown = capsys.readouterr().out
     for flag in FLAGS:
         assert (f"--{flag.name}\n" in shown) is not bool(flag.unbuilt)
+
+
+def test_the_instance_names_every_path_that_is_not_given():
+    options = parse_options(["--instance=blue"], {})
+    assert (options.subnet_file, options.state_dir) == (
+        "/run/flannel-blue/subnet.env",
+        "/var/lib/flanneld-blue",
+    )
+    given = parse_options(["--instance=blue", "--subnet-file=/run/x.env", "--state-dir=/srv/y"], {})
+    assert (given.subnet_file, given.state_dir) == ("/run/x.env", "/srv/y")
+
+
+def test_the_default_instance_has_upstream_s_path():
+    assert parse_options([], {}).subnet_file == "/run/flannel/subnet.env"
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", None), ("true", True), ("false", False)])
+def test_checksum_offload_is_left_alone_unless_asked_for(text, value):
+    assert parse_options([f"--tx-checksum-offload={text}"], {}).tx_checksum is value

@@ -13,8 +13,9 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
 from flanneld.backends import Node, hostgw, vxlan
 from flanneld.instance import Instance
 from flanneld.options import parse_options
-from flanneld.plan import desired_node, make_tables
+from flanneld.plan import choose_firewall, desired_node, list_devices, make_scope, make_tables
 from flanneld.tables.iptables import Chain
+from flanneld.tables.nftables import NftTable
 from flanneld.tables.route import Route
 
 from tests.agent.unit.test_backends import CHOICE, MAC, OWN, UNDERLAY
@@ -27,7 +28,8 @@ HOST_GW = replace(VXLAN, config=config(backend="host-gw"), local=None)
 
 def route_table(node, backend):
     ours = desired_node(OPTIONS, node, backend, UNDERLAY)
-    return next(table for table in make_tables(node, ours, frozenset()) if table.name == "route")
+    tables = make_tables(node.instance, make_scope(node, list_devices(ours)), ours)
+    return next(table for table in tables if table.name == "route")
 
 
 @pytest.mark.parametrize(("node", "backend"), [(VXLAN, vxlan), (HOST_GW, hostgw)])
@@ -62,3 +64,35 @@ def test_what_upstream_leaves_on_our_device_and_in_our_slots_is_ours():
 def test_firewall_chains_follow_the_flags(flags, chains):
     ours = desired_node(parse_options(flags, {}), VXLAN, vxlan, UNDERLAY)
     assert [thing.name for thing in ours if isinstance(thing, Chain)] == chains
+
+
+@pytest.mark.parametrize(
+    ("flag", "enabled", "firewall"),
+    [
+        ("auto", False, "iptables"),
+        ("auto", True, "nftables"),
+        ("iptables", True, "iptables"),
+        ("nftables", False, "nftables"),
+        ("none", True, "none"),
+    ],
+)
+def test_the_flag_wins_over_the_network_config(flag, enabled, firewall):
+    options = parse_options([f"--firewall={flag}"], {})
+    assert choose_firewall(options, replace(config(), enable_nftables=enabled)) == firewall
+
+
+def test_each_firewall_makes_its_own_objects_and_none_makes_none():
+    def kinds(flag):
+        options = parse_options(["--ip-masq", "--ip-masq-fully-random-disable", f"--firewall={flag}"], {})
+        return {type(thing) for thing in desired_node(options, VXLAN, vxlan, UNDERLAY)} & {Chain, NftTable}
+
+    assert (kinds("iptables"), kinds("nftables"), kinds("none")) == ({Chain}, {NftTable}, set())
+
+
+def test_a_blackhole_is_wanted_only_when_asked_for():
+    def blackholes(*flags):
+        ours = desired_node(parse_options(flags, {}), VXLAN, vxlan, UNDERLAY)
+        return [str(thing.destination) for thing in ours if isinstance(thing, Route)]
+
+    assert blackholes() == []
+    assert blackholes("--ip-blackhole-route") == [str(OWN.subnets.v4)]

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import signal
 import sys
+from pathlib import Path
 from typing import Mapping, Optional, Sequence, Tuple, Type
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
@@ -22,10 +25,12 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
 
 from flanneld import __version__
 from flanneld.backends import BackendError
-from flanneld.leasing import LeaseTaken
-from flanneld.options import UsageError, parse_options, usage
+from flanneld.commands import COMMANDS
+from flanneld.leasing import HostConflict, LeaseTaken
+from flanneld.options import Options, UsageError, parse_options, usage
 from flanneld.outputs.files import FileError
 from flanneld.outputs.journal import set_up_log
+from flanneld.outputs.lock import AlreadyRunning
 from flanneld.tables import KernelError
 
 log = logging.getLogger(__name__)
@@ -43,6 +48,8 @@ EXIT_CODES: Tuple[Tuple[Type[FlannelError], int], ...] = (
     (BackendError, 7),
     (KernelError, 7),
     (FileError, 8),
+    (HostConflict, 9),
+    (AlreadyRunning, 10),
 )
 """One code per cause; docs/exit-codes.md explains them, and is part of our interface."""
 
@@ -51,25 +58,44 @@ def main(arguments: Optional[Sequence[str]] = None, environment: Optional[Mappin
     """Run with this command line and environment, by default the process's own; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     environment = os.environ if environment is None else environment
-    if any(argument in ("-h", "-help", "--help") for argument in arguments):
-        print(usage(), end="")
-        return 0
     try:
+        if arguments and arguments[0] in COMMANDS:
+            command = importlib.import_module(COMMANDS[arguments[0]].module)
+            return int(command.run(arguments[1:], environment))
+        if any(argument in ("-h", "-help", "--help") for argument in arguments):
+            print(usage(), end="")
+            return 0
         options = parse_options(arguments, environment)
-    except UsageError as error:
+    except FlannelError as error:
         print(f"flanneld: {error}", file=sys.stderr)
-        return USAGE
+        return find_exit_code(error)
     if options.version:
         print(__version__)
         return 0
-    set_up_log(options.v)
+    return serve(options)
+
+
+def serve(options: Options) -> int:
+    """Be the agent until told to stop; returns the exit code."""
+    set_up_log(options.v, options.log_format)
     # kernel and store libraries cost half a second to load, which --help and --version need not wait for
-    from flanneld.daemon import run
+    from flanneld.service import run
 
     try:
-        run(options)
+        again = run(options)
     except FlannelError as error:
         log.error("%s", error)
-        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+        return find_exit_code(error)
+    if again:
+        # the same program with the same arguments, in the same process: for systemd the service never stopped
+        # SIGHUP is ignored until the program begins anew, and reads everything: by default it would end it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        command = Path("/proc/self/cmdline").read_bytes()[:-1].split(b"\0")
+        os.execv(sys.executable, command)
     log.info("Exiting cleanly...")
     return 0
+
+
+def find_exit_code(error: FlannelError) -> int:
+    """The code of an error's cause."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)

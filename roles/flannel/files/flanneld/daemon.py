@@ -13,41 +13,46 @@ from __future__ import annotations
 import functools
 import logging
 import queue
-import signal
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Hashable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
-from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
-from ansible_collections.weft.flannel.plugins.module_utils._store import open_store
+from ansible_collections.weft.flannel.plugins.module_utils._errors import (
+    FlannelError,
+    StoreError,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 
-from flanneld import __version__
-from flanneld.backends import Node, find_backend
-from flanneld.instance import Instance
+from flanneld.backends import Node
+from flanneld.config_watch import ConfigWatch
+from flanneld.datapath import DataPath
+from flanneld.desk import Desk, ReportWanted
 from flanneld.leasing import (
     ConfigSeen,
+    HoldFailed,
     LeaseChanges,
-    LeaseGone,
+    LeaseConflict,
     LeaseKept,
     LeaseListing,
+    LeaseTaken,
+    MoveOn,
+    Publish,
+    PutBack,
     SubnetManager,
     WatchBroken,
+    Wish,
 )
-from flanneld.leasing.conflicts import Rules
-from flanneld.leasing.etcd import EtcdSubnetManager
 from flanneld.leasing.peers import Outcome, Peers
+from flanneld.memory import Memory
 from flanneld.options import Options
-from flanneld.outputs.files import write_atomically
-from flanneld.outputs.notify import notify
+from flanneld.outputs.files import FileError
+from flanneld.outputs.journal import LastErrors
+from flanneld.outputs.notify import notify, ping_watchdog
 from flanneld.outputs.state_dir import StateDir
-from flanneld.outputs.subnet_env import render_subnet_env
-from flanneld.plan import FIREWALL, IMPOSSIBLE, NETLINK, desired_node, make_tables
-from flanneld.reconciler import WHOLE_TABLE, Reconciler
-from flanneld.startup import Stopped, check_usable, join_network
-from flanneld.tables import KernelError
+from flanneld.readiness import Readiness
+from flanneld.standing import Standing
+from flanneld.startup import Joined
 from flanneld.tables.notifications import (
     FirewallTouched,
     KernelMessages,
@@ -55,12 +60,13 @@ from flanneld.tables.notifications import (
     watch_kernel,
     watch_netfilter,
 )
-from flanneld.tables.underlay import read_underlay
 
 log = logging.getLogger(__name__)
 
-OURSELVES: Hashable = ("this node",)
-"""The owner, in the reconciler, of what exists once on a host. Peers own theirs under the key of their lease."""
+_GOODBYE_SECONDS = 3.0
+"""How long the end waits for the node entry to be taken back."""
+_CONFLICT_SECONDS = 2.0
+"""Between two looks whether our lost subnet is still in use here."""
 
 
 @dataclass(frozen=True)
@@ -76,79 +82,58 @@ class ThreadDied:
     error: BaseException
 
 
-def run(options: Options) -> None:
-    """Join the network and serve until SIGTERM or SIGINT. Raises the FlannelError that made it impossible."""
-    inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-    stop = threading.Event()
-    _end_on_signals(inbox, stop)
-    log.info("flanneld %s, etcd %s", __version__, options.etcd_endpoints)
-    instance = Instance()
-    manager = EtcdSubnetManager(
-        options.layout,
-        functools.partial(open_store, options.store),
-        margin=options.subnet_lease_renew_margin * 60,
-    )
-    try:
-        node = join_network(options, instance, manager, stop)
-        Daemon(options, node, manager, inbox, stop).serve()
-    except Stopped:
-        pass
-    finally:
-        stop.set()
-        notify("STOPPING=1")
-
-
-def _end_on_signals(inbox: queue.SimpleQueue[object], stop: threading.Event) -> None:
-    def end(number: int, frame: Any) -> None:
-        log.info("shutdownHandler sent cancel signal...")
-        signal.signal(number, signal.SIG_DFL)  # a second signal kills at once
-        stop.set()
-        inbox.put(Stop())
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-
-
 class Daemon:
-    """A node with a lease, serving. Everything but `stop` and `_missing` belongs to the thread that calls `serve`."""
+    """A node with a lease, serving. Everything but `stop` and `_wishes` belongs to the thread that calls `serve`.
+
+    again: the loop ended because everything is to be read anew, and the agent wants to be started again.
+    """
 
     def __init__(
         self,
         options: Options,
-        node: Node,
+        joined: Joined,
         manager: SubnetManager,
+        state: StateDir,
+        desk: Desk,
+        errors: LastErrors,
         inbox: queue.SimpleQueue[object],
         stop: threading.Event,
     ) -> None:
         self._options = options
-        self._node = node
+        self._joined = joined
         self._manager = manager
+        self._desk = desk
         self._inbox = inbox
         self._stop = stop
-        self._missing = threading.Event()
-        self._backend = find_backend(node.config)
-        self._underlay = read_underlay(node.choice.interface.name)
-        self._underlay_suspect = False
-        self._ours = desired_node(options, node, self._backend, self._underlay)
-        former = StateDir(Path(options.state_dir)).list_devices()
-        self._reconciler = Reconciler(make_tables(node, self._ours, former))
-        self._peers = Peers(self._rules(), options.store_lost_grace)
+        self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
+        self._path = DataPath(options, joined.node, joined.host, state.list_devices(), joined.former)
+        self._peers = Peers(self._path.make_rules(), options.store_lost_grace)
+        self._standing = Standing(
+            joined.node.lease, options.subnet_lease_ttl, joined.expires_in, joined.confirmed
+        )
+        self._memory = Memory(state, joined.config_text)
+        self._config = ConfigWatch(options.layout.config, joined.node.config, joined.confirmed)
+        self._readiness = Readiness(
+            options, joined, self._path, self._peers, self._standing, self._config, errors
+        )
         self._kernel_due = time.monotonic() + options.kernel_resync
         self._firewall_due = time.monotonic() + options.iptables_resync
-        self._published: Optional[str] = None
-        self._watch_works = False
-        self._reported = ""
-        self._config_seen: Optional[str] = None
+        self._conflict_due = 0.0
+        self._overlapped: Optional[str] = None
+        self._told_publishing = ""
+        self.again = False
         self._handlers: Dict[type, Callable[[Any], None]] = {
             LeaseListing: self._on_listing,
             LeaseChanges: self._on_changes,
             WatchBroken: self._on_watch_broken,
             LeaseKept: self._on_lease_kept,
-            LeaseGone: self._on_lease_gone,
+            LeaseConflict: self._on_lease_conflict,
+            HoldFailed: self._standing.see_failure,
             ConfigSeen: self._on_config,
-            KernelMessages: self._on_kernel,
+            KernelMessages: self._path.note,
             NotificationsLost: self._on_notifications_lost,
             FirewallTouched: self._on_firewall,
+            ReportWanted: self._on_report_wanted,
             ThreadDied: self._on_thread_died,
             Stop: lambda message: None,
         }
@@ -158,32 +143,67 @@ class Daemon:
         # listen first: what changes while we read the kernel is then noticed
         self._spawn("kernel", watch_kernel)
         self._spawn("netfilter", watch_netfilter)
-        self._reconciler.want(OURSELVES, self._ours)
-        self._reconciler.mark_all()
-        self._reconciler.reconcile()
-        self._raise_if_impossible()
+        self._path.bring_up()
+        self._recall()
+        if self._joined.confirmed:  # before anybody builds on it
+            self._remember(self._path.node.lease, self._options.subnet_lease_ttl)
         self._publish()
+        self._desk.open()
+        node, claim = self._path.node, self._joined.claim
+        # a lease from disk is looked for as the store last had it, with the address of that time
+        held = node.lease if self._joined.confirmed or claim.last is None else claim.last
         self._spawn("leases", self._manager.watch_leases)
         self._spawn("config", self._manager.watch_config)
-        self._spawn("hold", functools.partial(self._manager.hold, self._node.lease, self._missing))
+        hold = self._spawn(
+            "hold", functools.partial(self._manager.hold, held, claim, node.config, self._wishes)
+        )
         retry: Optional[float] = 0.0
         while not self._stop.is_set():
             self._take_messages(retry)
             self._do_what_is_due()
-            retry = self._reconciler.reconcile()
+            retry = self._path.reconciler.reconcile()
             self._publish()
-            self._report()
+            self._readiness.tell_systemd()
+        self._say_goodbye(hold)
+
+    def _recall(self) -> None:
+        """Begin with the peers of the life before: nothing of theirs is missing while the store is asked, or away."""
+        if self._joined.peers is not None:
+            self._follow(self._peers.recall(self._joined.peers))
+        if self._joined.own_lost:
+            self._peers.distrust("it had lost our own lease")
+        self._path.reconciler.reconcile()
+
+    def _say_goodbye(self, hold: threading.Thread) -> None:
+        """The data path stays as it is; nodes/ says that we are gone."""
+        last = self._readiness.make_report()
+        self._desk.close(replace(last, phase="stopping", ready=False, not_ready=("flanneld is ending",)))
+        self._memory.write(self._peers)
+        hold.join(_GOODBYE_SECONDS)
+
+    def release_lease(self) -> None:
+        """Give our lease up for good, after `serve`: this host leaves the network."""
+        lease = self._path.node.lease
+        try:
+            self._manager.release(lease)
+            log.info("Released lease %s", lease.key)
+        except StoreError as error:
+            log.error("Couldn't release lease %s: %s", lease.key, error)
 
     # --- messages
 
-    def _spawn(self, name: str, body: Callable[[Callable[[object], None], threading.Event], None]) -> None:
+    def _spawn(
+        self, name: str, body: Callable[[Callable[[object], None], threading.Event], None]
+    ) -> threading.Thread:
         def guarded() -> None:
             try:
                 body(self._inbox.put, self._stop)
             except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
                 self._inbox.put(ThreadDied(name, error))
 
-        threading.Thread(target=guarded, name=name, daemon=True).start()
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _take_messages(self, retry: Optional[float]) -> None:
         """Wait for the next message or timer, then take everything that is there."""
@@ -197,38 +217,50 @@ class Daemon:
 
     def _find_wait(self, retry: Optional[float]) -> float:
         now = time.monotonic()
-        waits = [self._kernel_due - now, self._firewall_due - now]
         expiry = self._peers.next_expiry()
-        if expiry is not None:
-            waits.append(expiry - now)
-        if retry is not None:
-            waits.append(retry)
-        return max(0.0, min(waits))
+        waits: List[Optional[float]] = [
+            self._kernel_due - now,
+            self._firewall_due - now,
+            None if expiry is None else expiry - now,
+            self._conflict_due - now if self._standing.conflict is not None else None,
+            self._memory.wait,
+            ping_watchdog(),
+            retry,
+        ]
+        return max(0.0, min(wait for wait in waits if wait is not None))
 
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
+        doubted = not self._peers.complete
         self._follow(self._peers.expire(now))
+        if doubted and self._peers.complete:
+            self._memory.note_peers()
         if self._kernel_due <= now:
-            self._underlay_suspect = True
-            for name in NETLINK:
-                self._reconciler.mark(name)
+            self._path.suspect_all()
             self._kernel_due = now + self._options.kernel_resync
         if self._firewall_due <= now:
-            self._reconciler.mark(FIREWALL)
+            self._path.suspect_firewall()
             self._firewall_due = now + self._options.iptables_resync
-        if self._underlay_suspect:
-            self._refresh_underlay()
+        node = self._path.refresh_underlay()
+        if node is not None:
+            self._become(node)
+        if self._standing.conflict is not None and self._conflict_due <= now:
+            self._settle_conflict()
+            self._conflict_due = now + _CONFLICT_SECONDS
+        self._memory.write_due(self._peers)
 
     # --- news from the store
 
     def _on_listing(self, listing: LeaseListing) -> None:
         self._follow(self._peers.see_listing(listing, time.monotonic()))
-        if not self._watch_works:
+        if not self._standing.watching:
             log.info("watching for new subnet leases, %d peers", self._peers.count)
-        self._watch_works = True
+        self._standing.see_news()
+        self._memory.note_peers()
 
     def _on_changes(self, changes: LeaseChanges) -> None:
-        self._follow(self._peers.see_changes(changes))
+        self._follow(self._peers.see_changes(changes, time.monotonic()))
+        self._memory.note_peers()
 
     def _follow(self, outcome: Outcome) -> None:
         for key in outcome.dropped:
@@ -239,147 +271,96 @@ class Daemon:
         self._carry_out(outcome)
 
     def _carry_out(self, outcome: Outcome) -> None:
-        if outcome.own_missing:
-            self._missing.set()
-        if outcome.complete:
-            self._reconciler.allow_removal()
-        for key in outcome.dropped:
-            self._reconciler.forget(key)
-        for lease in outcome.accepted:
-            self._reconciler.want(lease.key, self._backend.desired_for(self._node, lease, self._underlay))
+        if outcome.own_missing or outcome.own_overlapped not in (None, self._overlapped):
+            self._wishes.put(PutBack())
+        self._overlapped = outcome.own_overlapped
+        self._path.follow(outcome)
 
     def _on_watch_broken(self, message: WatchBroken) -> None:
-        if self._watch_works:
+        if self._standing.watching:
             log.warning(
                 "Lost the watch of leases, keeping the %d known peers: %s", self._peers.count, message.error
             )
-        self._watch_works = False
+        self._standing.see_break(message)
+
+    # --- our own lease
 
     def _on_lease_kept(self, message: LeaseKept) -> None:
-        self._node = replace(self._node, lease=message.lease)
+        before = self._path.node.lease
+        self._standing.see_kept(message, before)
+        self._remember(message.lease, message.ttl)
+        # what we asked to be published and is not yet counts already
+        lease = replace(message.lease, attributes=before.attributes)
+        if lease.key != before.key:
+            log.warning("Our lease is %s now, it was %s", lease.key, before.key)
+        if lease != before:
+            self._become(replace(self._path.node, lease=lease))
 
-    def _on_lease_gone(self, message: LeaseGone) -> None:
-        raise message.error
+    def _remember(self, lease: Lease, ttl: int) -> None:
+        self._memory.note_lease(lease, ttl, self._peers.cluster_id or 0)
+
+    def _on_lease_conflict(self, message: LeaseConflict) -> None:
+        self._standing.see_conflict(message)
+        self._conflict_due = 0.0
+
+    def _settle_conflict(self) -> None:
+        """Another subnet is only for a host where nothing uses the old one: containers cannot follow by themselves."""
+        if not isinstance(self._standing.conflict, LeaseTaken):
+            return
+        try:
+            users = self._path.find_users()
+        except FlannelError as error:
+            log.error("%s", error)
+            return
+        self._readiness.users = users
+        if not users:
+            self._wishes.put(MoveOn())
+
+    def _become(self, node: Node) -> None:
+        """Go on with another lease or interface: everything is derived anew; peers handed out again are no news."""
+        if node.lease.attributes != self._path.node.lease.attributes:
+            self._wishes.put(Publish(node.lease.attributes))
+        try:
+            self._path.become(node)
+        except FlannelError as error:  # the interface went while we looked: it will be looked at again
+            log.error("%s", error)
+            return
+        self._carry_out(self._peers.rebase(self._path.make_rules()))
 
     def _on_config(self, message: ConfigSeen) -> None:
-        """The config is read once: changing it under running containers needs their bridge to change, too."""
-        seen = (message.text or "").strip()
-        if seen == self._config_seen:
-            return
-        first, self._config_seen = self._config_seen is None, seen
-        key = self._options.layout.config
-        try:
-            config = self._read_config(message.text)
-        except FlannelError as error:
-            log.error(
-                "network config %s: %s; %s: this agent keeps the old one", key, error.cause, error.next_step
-            )
-            return
-        if config != self._node.config:
-            log.warning(
-                "network config %s has changed; this agent keeps the old one: restart flanneld to use it", key
-            )
-        elif not first:
-            log.info("network config %s is again the one this agent runs with", key)
+        if self._config.see(message):
+            self.again = True
+            self._stop.set()
 
-    def _read_config(self, text: Optional[str]) -> NetworkConfig:
-        if text is None:
-            raise ConfigError(
-                "network config", "the key is gone", "write it with weft.flannel.flannel_network"
-            )
-        config = parse_config(text)
-        check_usable(config)
-        return config
-
-    # --- news from the kernel
-
-    def _on_kernel(self, batch: KernelMessages) -> None:
-        for message in batch.messages:
-            self._reconciler.note(message)
-            self._underlay_suspect = self._underlay_suspect or self._underlay.concerned_by(message)
+    # --- news from this host
 
     def _on_notifications_lost(self, message: NotificationsLost) -> None:
-        self._underlay_suspect = True
-        self._reconciler.mark_all()
+        self._path.suspect_all()
+        self._path.reconciler.mark_all()
 
     def _on_firewall(self, message: FirewallTouched) -> None:
-        self._reconciler.mark(FIREWALL)
+        self._path.suspect_firewall()
+
+    def _on_report_wanted(self, message: ReportWanted) -> None:
+        message.reply.put(self._readiness.make_report())
 
     def _on_thread_died(self, message: ThreadDied) -> None:
         raise message.error
 
-    def _refresh_underlay(self) -> None:
-        """Read the external interface again; when it has changed, derive everything again."""
-        self._underlay_suspect = False
-        try:
-            underlay = read_underlay(self._node.choice.interface.name)
-        except FlannelError as error:
-            log.error("%s", error)
-            return
-        if underlay == self._underlay:
-            return
-        before, self._underlay = self._underlay, underlay
-        if replace(before, onlink=underlay.onlink) != underlay:
-            log.info("External interface has changed: %s", underlay)
-        self._ours = desired_node(self._options, self._node, self._backend, underlay)
-        self._reconciler.want(OURSELVES, self._ours)
-        # peers that are handed out again are no news
-        self._carry_out(self._peers.rebase(self._rules()))
-
-    # --- this node
-
-    def _rules(self) -> Rules:
-        own: FrozenSet[Hashable] = frozenset(
-            claim
-            for family in self._node.config.families
-            for claim in self._backend.claims(self._node.lease, family)
-        )
-        return Rules(
-            own=self._node.lease,
-            config=self._node.config,
-            underlay=tuple(address.network for address in self._underlay.addresses),
-            own_addresses=frozenset(address.ip for address in self._underlay.addresses)
-            | frozenset(filter(None, (self._node.choice.public_ip, self._node.choice.public_ipv6))),
-            own_claims=own,
-            refuse=self._backend.refuse,
-            claims=self._backend.claims,
-        )
-
-    def _problems(self) -> List[KernelError]:
-        """What stands between us and a node that works, apart from peers."""
-        ours = {WHOLE_TABLE, *(thing.key for thing in self._ours)}
-        return [error for (_table, key), error in self._reconciler.problems().items() if key in ours]
-
-    def _raise_if_impossible(self) -> None:
-        for error in self._problems():
-            if error.errno in IMPOSSIBLE:
-                raise error
-
     def _publish(self) -> None:
         """Write subnet.env once what it promises stands, then tell systemd that we are ready."""
-        if self._problems():
+        first = not self._readiness.was_ready
+        try:
+            written = self._path.publish()
+        except FileError as error:
+            if first:
+                raise
+            # containers run, and need us: it is tried again with the next check, and the status says so until then
+            if str(error) != self._told_publishing:
+                self._told_publishing = str(error)
+                log.error("%s", error)
             return
-        mtu = self._backend.mtu(self._node.config, self._underlay)
-        text = render_subnet_env(self._node.config, self._node.lease.subnets, mtu, self._options.ip_masq)
-        if text == self._published:
-            return
-        write_atomically(Path(self._options.subnet_file), text, 0o644)
-        log.info("Wrote subnet file to %s", self._options.subnet_file)
-        if self._published is None:
+        if written and first:
             log.info("flannel is ready")
             notify("READY=1")
-        else:
-            log.warning("%s has changed; restart Docker to use it", self._options.subnet_file)
-        self._published = text
-
-    def _report(self) -> None:
-        """One line for `systemctl status`."""
-        words = [f"lease {self._node.lease.key}", f"{self._peers.count} peers"]
-        if self._peers.refused:
-            words.append(f"{len(self._peers.refused)} leases refused")
-        words.append("etcd in reach" if self._watch_works else "etcd out of reach")
-        words += [str(error) for error in self._problems()]
-        report = ", ".join(words)
-        if report != self._reported:
-            self._reported = report
-            notify(f"STATUS={report}")
+            self._readiness.was_ready = True

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Family
 
 DEFAULT = "default"
+LONGEST_DEVICE_NAME = 15  # IFNAMSIZ less its NUL
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,57 @@ class Instance:
 
     @property
     def state_dir(self) -> str:
-        """What must survive a reboot: MAC addresses, later keys and identity."""
+        """What must survive a reboot: identity, MAC addresses, keys, the last lease and the last peers."""
         return f"/var/lib/flanneld{self._suffix}"
+
+    @property
+    def run_dir(self) -> str:
+        """What is made anew at every boot."""
+        return f"/run/flannel{self._suffix}"
 
     @property
     def subnet_file(self) -> str:
         """The env file that Docker and CNI read (spec 3.1)."""
-        return f"/run/flannel{self._suffix}/subnet.env"
+        return f"{self.run_dir}/subnet.env"
+
+    @property
+    def socket(self) -> str:
+        """Where the running agent answers `flanneld status`: HTTP on a Unix socket, for root."""
+        return f"{self.run_dir}/flanneld.sock"
+
+    @property
+    def lock(self) -> str:
+        """Held by the running agent, so that there is one."""
+        return f"{self.run_dir}/flanneld.lock"
+
+    @property
+    def env_file(self) -> str:
+        """The settings that the service starts with, as FLANNELD_*."""
+        return f"/etc/flanneld/{'flanneld' if self.name == DEFAULT else self.name}.env"
+
+    @property
+    def password_file(self) -> str:
+        """The password of the etcd user, for root only; the service gets it as a credential."""
+        return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}etcd-password"
+
+    @property
+    def unit(self) -> str:
+        return "flanneld.service" if self.name == DEFAULT else f"flanneld@{self.name}.service"
 
     def vxlan_device(self, vni: int, family: Family) -> str:
-        """Device name of a VTEP (spec 5.3): flannel.1, flannel-v6.1."""
-        base = "flannel-v6" if family is IPV6 else "flannel"
-        return f"{base}.{vni}{self._suffix}"
+        """Device name of a VTEP (spec 5.3): flannel.1, flannel-v6.1; flannel.7-blue, flannel6.7-blue.
+
+        Raises ConfigError when it is longer than a device name may be.
+        """
+        base = "flannel" if family is IPV4 else "flannel-v6" if self.name == DEFAULT else "flannel6"
+        name = f"{base}.{vni}{self._suffix}"
+        if len(name) > LONGEST_DEVICE_NAME:
+            raise ConfigError(
+                f"device {name}",
+                f"its name is longer than the {LONGEST_DEVICE_NAME} characters that Linux allows",
+                "shorten --instance, or choose a VNI with fewer digits in the network config",
+            )
+        return name
 
     @property
     def masquerade_chain(self) -> str:
@@ -48,3 +89,7 @@ class Instance:
     @property
     def forward_chain(self) -> str:
         return f"FLANNEL-FWD{self._suffix.upper()}"
+
+    def nftables_table(self, family: Family) -> str:
+        """Name of our nftables table in that family (spec 6.3)."""
+        return f"flannel-{family.name}{self._suffix}"

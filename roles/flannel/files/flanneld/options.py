@@ -6,16 +6,25 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 from dataclasses import dataclass, fields
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceRequest
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
+from ansible_collections.weft.flannel.plugins.module_utils._password import read_password
 from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import parse_ipv4
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
+    parse_cidr,
+    parse_ipv4,
+    parse_ipv6,
+)
 
-from flanneld.instance import Instance
+from flanneld.instance import DEFAULT, Instance
+
+_EXAMPLE = Instance("blue")
 
 
 class UsageError(FlannelError):
@@ -41,8 +50,10 @@ class Flag:
 
 
 _KUBE = "Kubernetes as the source of leases is not built yet; use etcd"
-_HEALTH = "the health endpoint is not built yet; ask systemd: systemctl status flanneld"
-_AUTH = "etcd users are not built yet; use a client certificate (--etcd-certfile, --etcd-keyfile)"
+_PASSWORD = (
+    "a password on a command line or in the environment can be read by others on this host; "
+    "put it into a file of mode 0600 and name that with --etcd-password-file"
+)
 
 FLAGS: Tuple[Flag, ...] = (
     Flag(
@@ -52,35 +63,58 @@ FLAGS: Tuple[Flag, ...] = (
     Flag("etcd-keyfile", "", "client key for etcd (PEM)"),
     Flag("etcd-certfile", "", "client certificate for etcd (PEM)"),
     Flag("etcd-cafile", "", "CA certificate that signed etcd's (PEM)"),
-    Flag("etcd-username", "", "etcd user", _AUTH),
-    Flag("etcd-password", "", "etcd password", _AUTH),
+    Flag("etcd-username", "", "etcd user; needs https endpoints and --etcd-password-file"),
+    Flag("etcd-password", "", "etcd password", _PASSWORD),
+    Flag(
+        "etcd-password-file",
+        "",
+        "file with the password of --etcd-username; by default the systemd credential etcd-password",
+    ),
     Flag("iface", (), "interface for traffic between hosts: name or address; repeatable, first that works"),
     Flag(
         "iface-regex", (), "the same by a pattern on addresses, then names; tried after --iface; repeatable"
     ),
     Flag("iface-can-reach", "", "the same by the route to this address; tried last"),
     Flag("public-ip", "", "IPv4 address that other hosts reach this one at"),
+    Flag("public-ipv6", "", "IPv6 address that other hosts reach this one at"),
     Flag(
-        "public-ipv6",
+        "subnet-file",
         "",
-        "IPv6 address that other hosts reach this one at",
-        "IPv6 is not built yet; leave it out",
+        f"where the env file for Docker and CNI is written; by default {Instance().subnet_file}, "
+        f"with --instance={_EXAMPLE.name} {_EXAMPLE.subnet_file}",
     ),
-    Flag("subnet-file", Instance().subnet_file, "where the env file for Docker and CNI is written"),
     Flag(
         "subnet-lease-renew-margin",
         60,
-        "minutes before expiry at which the lease is renewed at the latest, 1-1439",
+        "minutes before expiry at which the lease is renewed at the latest, 1-1439; it is renewed after a third "
+        "of its time anyway",
+    ),
+    Flag(
+        "subnet-lease-ttl", 86400, "seconds that a lease lives without being renewed; the same on all hosts"
+    ),
+    Flag(
+        "release-on-exit",
+        False,
+        "give the lease back when told to stop: for a host that leaves the network for good",
     ),
     Flag("ip-masq", False, "masquerade traffic that leaves the network"),
     Flag("ip-masq-fully-random-disable", False, "masquerade without --random-fully"),
+    Flag(
+        "no-masquerade-cidr",
+        (),
+        "destination outside the network that is not masqueraded with --ip-masq; repeatable",
+    ),
+    Flag(
+        "firewall",
+        "auto",
+        "what the rules are made with: iptables, nftables, none, or auto: as EnableNFTables in the network config says",
+    ),
     Flag("iptables-resync", 5, "seconds between checks of the firewall rules"),
     Flag("iptables-forward-rules", True, "accept traffic of the network in the FORWARD chain"),
     Flag(
         "ip-blackhole-route",
         False,
-        "blackhole route for the own subnet",
-        "the blackhole route is not built yet",
+        "drop what is for our own subnet and has no container, instead of sending it out again",
     ),
     Flag("kube-subnet-mgr", False, "use Kubernetes instead of etcd", _KUBE),
     Flag("kube-api-url", "", "Kubernetes API server", _KUBE),
@@ -88,14 +122,27 @@ FLAGS: Tuple[Flag, ...] = (
     Flag("kube-annotation-prefix", "flannel.alpha.coreos.com", "prefix of node annotations", _KUBE),
     Flag("net-config-path", "/etc/kube-flannel/net-conf.json", "network config with Kubernetes", _KUBE),
     Flag("set-node-network-unavailable", True, "patch the node condition", _KUBE),
-    Flag("healthz-ip", "0.0.0.0", "address of the health endpoint", _HEALTH),
-    Flag("healthz-port", 0, "port of the health endpoint", _HEALTH),
+    Flag("healthz-ip", "127.0.0.1", "address that /healthz, /readyz and /metrics are served on"),
+    Flag("healthz-port", 0, "port of the same; 0: none (flanneld status works without)"),
     Flag("version", False, "print the version and exit"),
     Flag("v", 0, "verbosity; above 0 every change of a peer is logged"),
     Flag("vmodule", "", "verbosity by file", "klog's file filters do not apply here; use --v"),
     Flag("log_backtrace_at", "", "stack trace at a log line", "klog's traces do not apply here; use --v"),
     # ours
-    Flag("state-dir", Instance().state_dir, "what survives a reboot: the MAC address of our VTEP"),
+    Flag("instance", DEFAULT, "name of this network, where a host is in several"),
+    Flag(
+        "state-dir",
+        "",
+        f"what survives a reboot; by default {Instance().state_dir}, "
+        f"with --instance={_EXAMPLE.name} {_EXAMPLE.state_dir}",
+    ),
+    Flag("log-format", "text", "text, or json: one object per line"),
+    Flag(
+        "tx-checksum-offload",
+        "auto",
+        "true or false: let the VXLAN device leave checksums to the network card, or not, for cards that get them "
+        "wrong; auto leaves it as the host has it",
+    ),
     Flag("kernel-resync", 30, "seconds between full checks of devices, addresses and routes"),
     Flag(
         "store-lost-grace", 600, "seconds for which peers are kept that vanished because etcd lost its data"
@@ -119,16 +166,29 @@ class Options:
     iface: Tuple[str, ...]
     iface_regex: Tuple[str, ...]
     iface_can_reach: str
+    etcd_username: str
+    etcd_password_file: str
     public_ip: str
+    public_ipv6: str
     subnet_file: str
     subnet_lease_renew_margin: int
+    subnet_lease_ttl: int
+    release_on_exit: bool
     ip_masq: bool
     ip_masq_fully_random_disable: bool
+    no_masquerade_cidr: Tuple[str, ...]
+    firewall: str
     iptables_resync: int
     iptables_forward_rules: bool
+    ip_blackhole_route: bool
+    healthz_ip: str
+    healthz_port: int
     version: bool
     v: int
+    instance: str
     state_dir: str
+    log_format: str
+    tx_checksum_offload: str
     kernel_resync: int
     store_lost_grace: int
 
@@ -138,7 +198,20 @@ class Options:
 
     @property
     def store(self) -> StoreOptions:
-        return StoreOptions(self.endpoints, self.etcd_cafile, self.etcd_certfile, self.etcd_keyfile)
+        password = functools.partial(read_password, self.etcd_password_file) if self.etcd_username else None
+        return StoreOptions(
+            self.endpoints,
+            self.etcd_cafile,
+            self.etcd_certfile,
+            self.etcd_keyfile,
+            username=self.etcd_username,
+            password=password,
+        )
+
+    @property
+    def tx_checksum(self) -> Optional[bool]:
+        """None: as the host has it."""
+        return None if self.tx_checksum_offload == "auto" else self.tx_checksum_offload == "true"
 
     @property
     def layout(self) -> Layout:
@@ -146,13 +219,16 @@ class Options:
 
     @property
     def interface(self) -> InterfaceRequest:
-        return InterfaceRequest(self.iface, self.iface_regex, self.iface_can_reach, self.public_ip)
+        return InterfaceRequest(
+            self.iface, self.iface_regex, self.iface_can_reach, self.public_ip, self.public_ipv6
+        )
 
 
 def usage() -> str:
     """The help text, one flag per paragraph, upstream's unbuilt ones left out."""
     lines = [
         "Usage: flanneld [flags]",
+        "       flanneld status|check|cleanup|docker-opts|dump [--help]",
         "",
         "Each flag can also be given as FLANNELD_<NAME>; a flag wins.",
         "",
@@ -179,6 +255,14 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str]) -> O
         flag = _BY_NAME[name]
         if flag.unbuilt and value != flag.default:
             raise UsageError(f"flag --{name}", "this agent does not have the feature", flag.unbuilt)
+    instance = Instance(given.get("instance", DEFAULT))
+    given.setdefault("subnet-file", instance.subnet_file)
+    given.setdefault("state-dir", instance.state_dir)
+    if given.get("etcd-username"):
+        credentials = environment.get("CREDENTIALS_DIRECTORY")
+        given.setdefault(
+            "etcd-password-file", f"{credentials}/etcd-password" if credentials else instance.password_file
+        )
     values = {flag.name.replace("-", "_"): given.get(flag.name, flag.default) for flag in FLAGS}
     options = Options(**{field.name: values[field.name] for field in fields(Options)})
     _check(options)
@@ -241,21 +325,49 @@ def _check(options: Options) -> None:
             f"{options.subnet_lease_renew_margin} minutes do not fit a lease of 24 hours",
             "use 1 to 1439",
         )
-    for name in ("iptables_resync", "kernel_resync"):
+    for name in ("iptables_resync", "kernel_resync", "subnet_lease_ttl"):
         if getattr(options, name) < 1:
             raise UsageError(
                 f"flag --{name.replace('_', '-')}", "the period is below one second", "use 1 or more"
             )
     if options.store_lost_grace < 0:
         raise UsageError("flag --store-lost-grace", "it is negative", "use 0 or more seconds")
+    if not 0 <= options.healthz_port <= 65535:
+        raise UsageError("flag --healthz-port", f"{options.healthz_port} is no port", "use 0 to 65535")
+    for name, allowed in (
+        ("firewall", ("auto", "iptables", "nftables", "none")),
+        ("log_format", ("text", "json")),
+        ("tx_checksum_offload", ("auto", "true", "false")),
+    ):
+        if getattr(options, name) not in allowed:
+            raise UsageError(
+                f"flag --{name.replace('_', '-')}",
+                f"there is no {getattr(options, name)!r}",
+                f"use one of: {', '.join(allowed)}",
+            )
+    if not re.fullmatch("[a-z0-9]+", options.instance):
+        raise UsageError(
+            "flag --instance",
+            f"{options.instance!r} cannot be part of a device name",
+            "use a short word of lower-case letters and digits",
+        )
+    if bool(options.etcd_username) != bool(options.etcd_password_file):
+        raise UsageError(
+            f"flag --etcd-{'username' if options.etcd_username else 'password-file'}",
+            "user name and password are needed together, and one is missing",
+            "give --etcd-username, and --etcd-password-file or the systemd credential etcd-password",
+        )
     if not options.endpoints:
         raise UsageError(
             "flag --etcd-endpoints", "it is empty", "name at least one endpoint: http://192.0.2.1:2379"
         )
-    if options.public_ip:
+    for name, text, parse in (
+        ("public-ip", options.public_ip, parse_ipv4),
+        ("public-ipv6", options.public_ipv6, parse_ipv6),
+        *(("no-masquerade-cidr", text, parse_cidr) for text in options.no_masquerade_cidr),
+    ):
         try:
-            parse_ipv4(options.public_ip)
+            if text:
+                parse(text)
         except AddressError as error:
-            raise UsageError(
-                "flag --public-ip", f"invalid public IP address: {options.public_ip}", "use an IPv4 address"
-            ) from error
+            raise UsageError(f"flag --{name}", f"{text}: {error.cause}", error.next_step) from error

@@ -6,18 +6,28 @@
 from __future__ import annotations
 
 import errno
-from typing import FrozenSet, Iterable, Iterator, Sequence, Tuple
+from typing import AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
+
+from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family, Network, parse_cidr
 
 from flanneld.backends import Backend, Node
-from flanneld.firewall import forward_chain, masquerade_chain
+from flanneld.firewall import (
+    Masquerade,
+    Policy,
+    iptables_chains,
+    make_firewall_tables,
+    nftables_tables,
+)
+from flanneld.instance import Instance
 from flanneld.options import Options
-from flanneld.tables import Object, Table
+from flanneld.tables import Object, Table, iptables, nftables
 from flanneld.tables.address import AddressTable
 from flanneld.tables.fdb import FdbTable
-from flanneld.tables.iptables import Chain, IptablesTable, has_random_fully
 from flanneld.tables.link import LinkTable, VxlanLink
 from flanneld.tables.neighbour import NeighbourTable
-from flanneld.tables.route import RouteTable
+from flanneld.tables.opening import OpeningTable
+from flanneld.tables.route import RouteTable, blackhole_route
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 
@@ -29,46 +39,82 @@ NETLINK: Tuple[str, ...] = (
     RouteTable.name,
 )
 """Tables that kernel notifications speak about."""
-FIREWALL = IptablesTable.name
+FIREWALL: Tuple[str, ...] = (iptables.IptablesTable.name, nftables.NftablesTable.name, OpeningTable.name)
+"""Tables of rules, which are checked periodically."""
 
 IMPOSSIBLE = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
 """What the kernel says when waiting will not help."""
 
 
+def choose_firewall(options: Options, config: NetworkConfig) -> str:
+    """What our rules are made with: "iptables", "nftables" or "none"."""
+    if options.firewall != "auto":
+        return options.firewall
+    return "nftables" if config.enable_nftables else "iptables"
+
+
 def desired_node(options: Options, node: Node, backend: Backend, underlay: Underlay) -> Tuple[Object, ...]:
-    """The backend's devices and addresses, and the firewall chains."""
-    return (*backend.desired(node, underlay), *_desired_chains(options, node))
+    """The backend's devices and addresses, the blackhole routes, and the firewall's rules."""
+    return (
+        *backend.desired(node, underlay),
+        *(_desired_blackholes(node) if options.ip_blackhole_route else ()),
+        *_desired_rules(options, node),
+    )
 
 
-def _desired_chains(options: Options, node: Node) -> Iterator[Chain]:
+def _desired_blackholes(node: Node) -> Iterator[Object]:
+    for family in node.config.families:
+        subnet = node.lease.subnets.of(family)
+        if subnet is not None:
+            yield blackhole_route(subnet)
+
+
+def _desired_rules(options: Options, node: Node) -> Iterator[Object]:
+    firewall = choose_firewall(options, node.config)
     for family in node.config.families:
         pool, subnet = node.config.pool(family), node.lease.subnets.of(family)
         if pool is None or subnet is None:
             continue
-        if options.ip_masq:
-            random_fully = not options.ip_masq_fully_random_disable and has_random_fully(family)
-            name = node.instance.masquerade_chain
-            yield masquerade_chain(family, pool.network, subnet, random_fully, name)
-        if options.iptables_forward_rules:
-            yield forward_chain(family, pool.network, node.instance.forward_chain)
+        masquerade = _make_masquerade(options, firewall, family)
+        policy = Policy(family, pool.network, subnet, masquerade, options.iptables_forward_rules)
+        if firewall == "iptables":
+            yield from iptables_chains(node.instance, policy)
+        elif firewall == "nftables":
+            yield from nftables_tables(node.instance, policy)
 
 
-def make_tables(node: Node, ours: Iterable[Object], former: FrozenSet[str]) -> Sequence[Table]:
-    """All tables, in the order in which their objects build on each other.
+def _make_masquerade(options: Options, firewall: str, family: Family) -> Optional[Masquerade]:
+    if not options.ip_masq or firewall == "none":
+        return None
+    manager = nftables if firewall == "nftables" else iptables
+    random_fully = not options.ip_masq_fully_random_disable and manager.has_random_fully(family)
+    return Masquerade(random_fully, tuple(parse_cidr(text) for text in options.no_masquerade_cidr))
 
-    former: devices that this host had under an earlier network config, which are ours to remove.
-    """
-    scope = Scope(
-        devices=former | {thing.name for thing in ours if isinstance(thing, VxlanLink)},
+
+def list_devices(objects: Iterable[Object]) -> FrozenSet[str]:
+    """Names of the devices among the objects."""
+    return frozenset(thing.name for thing in objects if isinstance(thing, VxlanLink))
+
+
+def make_scope(node: Node, devices: AbstractSet[str], former: Tuple[Network, ...] = ()) -> Scope:
+    """What is recognisably ours. devices: names of our devices, also of those that we had earlier. former: networks
+    that we had earlier."""
+    return Scope(
+        devices=frozenset(devices),
         underlay=node.choice.interface.name,
         pools=tuple(pool for pool in map(node.config.pool, node.config.families) if pool is not None),
         chains=frozenset({node.instance.masquerade_chain, node.instance.forward_chain}),
+        former=former,
     )
+
+
+def make_tables(instance: Instance, scope: Scope, wanted: Iterable[Object]) -> Sequence[Table]:
+    """All tables, in the order in which their objects build on each other. wanted: the objects of the node."""
     return (
         LinkTable(scope),
         AddressTable(scope),
         NeighbourTable(scope),
         FdbTable(scope),
         RouteTable(scope),
-        IptablesTable(scope, node.config.families),
+        *make_firewall_tables(instance, scope, wanted),
     )

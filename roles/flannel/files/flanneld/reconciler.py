@@ -31,6 +31,17 @@ _LOGGED_SINGLY = 10
 _Place = Tuple[str, Key]  # table name, key
 
 
+@dataclass(frozen=True)
+class Figures:
+    """One table in numbers. wrong: missing, different, or left over. repairs: since the start."""
+
+    name: str
+    wanted: int
+    wrong: int
+    problems: int
+    repairs: int
+
+
 @dataclass
 class _Failure:
     error: KernelError
@@ -246,6 +257,25 @@ class Reconciler:
             for state in self._states
             for key, failure in state.failures.items()
         }
+
+    def problems_by_owner(self) -> Mapping[Hashable, KernelError]:
+        """One reason for each owner who wants something that could not be brought right."""
+        return {
+            owner: error for place, error in self.problems().items() for owner in self._owners.get(place, ())
+        }
+
+    def figures(self) -> Tuple[Figures, ...]:
+        """How many objects there are, in the order of the tables."""
+        return tuple(
+            Figures(
+                name=state.table.name,
+                wanted=len(state.wanted),
+                wrong=len(state.suspects) + (len(state.leftovers) if self._may_remove else 0),
+                problems=len(state.failures),
+                repairs=self.repairs[state.table.name],
+            )
+            for state in self._states
+        )
 
     @property
     def settled(self) -> bool:

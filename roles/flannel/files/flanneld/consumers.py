@@ -1,0 +1,55 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses our subnet on this host: bridges of Docker and CNI, which only somebody else can bring up to date."""
+
+from __future__ import annotations
+
+from typing import AbstractSet, Iterator, Sequence, Tuple
+
+from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Subnets
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Network
+
+from flanneld.backends import Node
+
+
+def find_users(subnets: Subnets, interfaces: Sequence[Interface], ours: AbstractSet[str]) -> Tuple[str, ...]:
+    """Interfaces that have an address in one of these subnets. ours: names of our own devices."""
+    return tuple(
+        interface.name
+        for interface in interfaces
+        if interface.name not in ours
+        and any(
+            address.address in subnet for address in interface.addresses for subnet in _list_subnets(subnets)
+        )
+    )
+
+
+def find_pending(
+    node: Node, interfaces: Sequence[Interface], ours: AbstractSet[str], mtu: int
+) -> Iterator[str]:
+    """What somebody has to restart, because it still uses what subnet.env said before. mtu: FLANNEL_MTU."""
+    subnets = _list_subnets(node.lease.subnets)
+    networks = [pool.network for pool in map(node.config.pool, node.config.families) if pool is not None]
+    for interface in interfaces:
+        if interface.name in ours:
+            continue
+        addresses = [address.address for address in interface.addresses]
+        inside = [a for a in addresses if any(a in network for network in networks)]
+        former = [a for a in inside if not any(a in subnet for subnet in subnets)]
+        if former:
+            yield (
+                f"{interface.name} has {former[0]}, which is not in our subnet {node.lease.key}: "
+                f"restart what made it (Docker: systemctl restart docker; CNI: ip link delete {interface.name})"
+            )
+        elif inside and interface.mtu > mtu:
+            yield (
+                f"{interface.name} has MTU {interface.mtu}, {mtu} is the most that fits: "
+                "restart what made it (Docker: systemctl restart docker)"
+            )
+
+
+def _list_subnets(subnets: Subnets) -> Tuple[Network, ...]:
+    found = (subnets.of(family) for family in FAMILIES)
+    return tuple(subnet for subnet in found if subnet is not None)
