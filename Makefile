@@ -67,21 +67,20 @@ unit: setup ## unit tests: rules and modules under the tool environment, the age
 bundle: setup ## write build/flanneld.pyz, the program that hosts run
 	$(host_python) plugins/plugin_utils/_bundle.py build/flanneld.pyz
 
+# Contract and namespace tests mostly wait for faults and repairs, so several at a time fit two cores.
 contract: setup ## store and leases against real etcd, with the distribution's libraries
-	$(host_python) $(pytest) tests/agent/contract
+	$(host_python) $(pytest) -n 3 tests/agent/contract
 
 contract-modules: setup ## the modules, run by Ansible, against real etcd
 	$(host_python) $(pytest) tests/contract_modules
 
 contract-latest: bundle ## the same, and a few namespace tests, with the newest libraries from PyPI
 	tools/make-venv build/venv-newest requirements/newest.txt
-	ln --symbolic --force --no-dereference /usr/lib/python3/dist-packages/systemd build/venv-newest/lib/python3*/site-packages/
 	build/venv-newest/bin/python $(pytest) -m newest tests/agent/contract
 	build/venv-newest/bin/python $(pytest) -m newest tests/agent/netns
 
-# Most of its time is waiting for faults and repairs, so three at a time fit two cores.
 netns: bundle ## agents between network namespaces on this kernel
-	$(host_python) $(pytest) -n 3 tests/agent/netns
+	$(host_python) $(pytest) -n 4 tests/agent/netns
 
 sanity: setup ## ansible-test sanity
 	tools/sanity
@@ -98,7 +97,7 @@ molecule-create: image ## three machines with systemd, ready for a play
 molecule-destroy: setup ## remove them
 	$(in_cluster) molecule destroy --no-command-borders
 
-molecule: image ## site.yml on three machines: check mode, traffic, a power cut
+molecule: image ## site.yml on three machines: traffic, a power cut; then TLS, IPv6, two networks
 	$(in_cluster) molecule test --all --no-command-borders
 
 # Each step with its limit in seconds, cheap ones first.
@@ -114,9 +113,9 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) contract 600 $(MAKE) contract
 	@$(step) contract-modules 600 $(MAKE) contract-modules
 	@$(step) contract-latest 600 $(MAKE) contract-latest
-	@$(step) netns 900 $(MAKE) netns
+	@$(step) netns 1800 $(MAKE) netns
 	@$(step) image 600 $(MAKE) image
-	@$(step) molecule 900 $(MAKE) molecule
+	@$(step) molecule 1500 $(MAKE) molecule
 	@echo "make test: every step passed"
 
 demo: image ## a cluster to look at: three machines, site.yml, verification, a summary

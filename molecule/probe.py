@@ -27,9 +27,13 @@ PORT = 7000
 BULK_PORT = 7001
 ROUND_TRIPS = 5
 IP_AND_UDP_HEADER = 28
-# From linux/in.h: the socket module names neither.
+IPV6_AND_UDP_HEADER = 48
+# From linux/in.h and linux/in6.h: the socket module names none of them.
 IP_MTU_DISCOVER = 10
-IP_PMTUDISC_DO = 2
+IPV6_MTU_DISCOVER = 23
+PMTUDISC_DO = 2
+# How a socket for both families names an IPv4 host.
+MAPPED = "::ffff:"
 
 
 def answer_address(connection: socket.socket, peer: str) -> None:
@@ -44,10 +48,11 @@ def answer_checksum(connection: socket.socket, peer: str) -> None:
 
 
 def serve_tcp(port: int, answer: Callable[[socket.socket, str], None]) -> None:
-    with socket.create_server(("", port), backlog=64) as server:
+    with socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64) as server:
         while True:
             connection, peer = server.accept()
-            threading.Thread(target=answer_and_close, args=(answer, connection, peer[0]), daemon=True).start()
+            address = peer[0].replace(MAPPED, "", 1)
+            threading.Thread(target=answer_and_close, args=(answer, connection, address), daemon=True).start()
 
 
 def answer_and_close(
@@ -58,7 +63,8 @@ def answer_and_close(
 
 
 def serve_udp() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         server.bind(("", PORT))
         while True:
             data, peer = server.recvfrom(1 << 16)
@@ -77,11 +83,18 @@ def ask_source(address: str) -> str:
         return connection.recv(64).decode()
 
 
+def open_client(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+
+
 def passes_unfragmented(address: str, packet_size: int) -> bool:
-    """Whether an IPv4 packet of exactly this many bytes, with DF set, reaches the server."""
-    size = packet_size - IP_AND_UDP_HEADER
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    """Whether a packet of exactly this many bytes, which nobody may fragment, reaches the server."""
+    size = packet_size - (IPV6_AND_UDP_HEADER if ":" in address else IP_AND_UDP_HEADER)
+    with open_client(address) as client:
+        if client.family is socket.AF_INET6:
+            client.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
+        else:
+            client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
         client.connect((address, PORT))
         client.settimeout(1)
         for _attempt in range(3):
@@ -100,7 +113,7 @@ def passes_unfragmented(address: str, packet_size: int) -> bool:
 def measure_round_trip(address: str) -> float:
     """The shortest of a few round trips, in milliseconds."""
     best = float("inf")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with open_client(address) as client:
         client.settimeout(2)
         client.connect((address, PORT))
         for _trip in range(ROUND_TRIPS):

@@ -37,6 +37,14 @@ options:
   client_key:
     description: File with the private key of O(client_cert), in PEM and without a passphrase.
     type: path
+  username:
+    description:
+      - The etcd user to log in as. Needs O(password), and C(https) for all O(endpoints).
+    type: str
+    aliases: [user]
+  password:
+    description: The password of O(username).
+    type: str
   timeout:
     description: Seconds that one of the O(endpoints) may take for one call before the next one is tried.
     type: float
@@ -51,6 +59,6 @@ requirements:
     C(python3-etcd3).
 notes:
   - etcd is asked over its v3 API. Data written over the v2 API is another store and cannot be seen.
-  - The options O(host), O(port), O(ca_cert), O(client_cert), O(client_key) and O(timeout) have the names they
-    have in C(community.general.etcd3).
+  - The options O(host), O(port), O(user), O(password), O(ca_cert), O(client_cert), O(client_key) and O(timeout) have
+    the names they have in C(community.general.etcd3).
 """

@@ -27,11 +27,13 @@ CONNECTION_SPEC: Mapping[str, Mapping[str, Any]] = {
     "client_cert": {"type": "path"},
     # A path, not the key itself.
     "client_key": {"type": "path", "no_log": False},
+    "username": {"type": "str", "aliases": ["user"]},
+    "password": {"type": "str", "no_log": True},
     "timeout": {"type": "float", "default": 5},
     "prefix": {"type": "str", "default": "/coreos.com/network", "aliases": ["etcd_prefix"]},
 }
 
-REQUIRED_TOGETHER = (("client_cert", "client_key"),)
+REQUIRED_TOGETHER = (("client_cert", "client_key"), ("username", "password"))
 
 
 class Module(Protocol):
@@ -53,12 +55,15 @@ def complete_endpoint(endpoint: str, port: int) -> str:
 
 def store_options(params: Mapping[str, Any]) -> StoreOptions:
     """The options of CONNECTION_SPEC as the store wants them. Raises StoreError for values that cannot work."""
+    username, password = params["username"] or "", params["password"]
     return StoreOptions(
         endpoints=tuple(complete_endpoint(endpoint, params["port"]) for endpoint in params["endpoints"]),
         ca_cert=params["ca_cert"] or "",
         client_cert=params["client_cert"] or "",
         client_key=params["client_key"] or "",
         timeout=params["timeout"],
+        username=username,
+        password=(lambda: str(password)) if username else None,
     )
 
 

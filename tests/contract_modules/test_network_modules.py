@@ -373,3 +373,37 @@ def test_certificates(
     )
     assert outcome.result.get("error") == error, outcome.result
     assert outcome.result["raw" if error is None else "next_step"]
+
+
+def test_user_and_password_are_taken_and_never_shown(
+    host: AnsibleHost, certificates: Path, tmp_path: Path
+) -> None:
+    tls = ServerTLS(certificates / "ca.crt", certificates / "server.crt", certificates / "server.key")
+    secret = "correct-horse-battery"
+    login = {"ca_cert": str(certificates / "ca.crt"), "user": "operator", "password": secret}
+    with EtcdServer(tmp_path / "etcd", tls=tls) as server:
+        server.ctl("role", "add", "operator")
+        server.ctl(
+            "role", "grant-permission", "operator", "--prefix=true", "readwrite", "/coreos.com/network/"
+        )
+        server.ctl("user", "add", f"operator:{secret}")
+        server.ctl("user", "grant-role", "operator", "operator")
+        server.enable_auth()
+        written = apply(host, server, {**NETWORK, **login})
+        info = host.run("flannel_network_info", {"endpoints": server.endpoint, **login})
+        refused = apply(host, server, {**NETWORK, **login, "password": "wrong-secret"})
+        elsewhere = apply(host, server, {**NETWORK, **login, "prefix": "/elsewhere"})
+    assert (written.changed, info.result["raw"]) == (True, WRITTEN)
+    assert refused.result["error"] == "StoreAuthError"
+    assert "no such user with this password" in refused.result["cause"]
+    assert "etcd key /elsewhere/config: etcd refuses access to user operator" in elsewhere.result["msg"]
+    for outcome in (written, info, refused, elsewhere):
+        for text in (outcome.output, json.dumps(outcome.result)):
+            assert secret not in text
+            assert "wrong-secret" not in text
+
+
+def test_a_password_is_not_sent_without_tls(host: AnsibleHost, etcd: EtcdServer) -> None:
+    outcome = apply(host, etcd, {**NETWORK, "username": "operator", "password": "correct-horse-battery"})
+    assert outcome.result["error"] == "StoreError"
+    assert f"in clear text to {etcd.endpoint}" in outcome.result["msg"]

@@ -11,12 +11,18 @@ show systemctl --failed --no-pager
 show ip -details -brief address
 show ip -details link show type vxlan
 show ip route
+show ip -6 route
 show ip neighbour
 show bridge fdb show dev flannel.1
 show iptables-save
+show ip6tables-save
+show nft list ruleset
 show cat /run/flannel/subnet.env
+show flanneld status --peers
+show flanneld status --peers --instance=blue
 show docker ps --all
 show env ETCDCTL_API=3 etcdctl --endpoints "http://$(hostname --all-ip-addresses | cut -d " " -f 1):2379" get --prefix /coreos.com/network
 show journalctl --boot --no-pager --lines 20 --unit docker
 show journalctl --boot --no-pager --lines 30 --unit etcd
 show journalctl --boot --no-pager --lines 100 --unit flanneld
+show journalctl --boot --no-pager --lines 100 --unit flanneld@blue

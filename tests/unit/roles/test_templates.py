@@ -11,18 +11,78 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+from flanneld.instance import Instance
+
 ROOT = Path(__file__).resolve().parents[3]
-UNIT_FILES = ["flanneld.service", "docker.conf", "50-flannel.link", "10-flannel.network", "50-flannel.conf"]
+UNIT_FILES = [
+    "flanneld.service", "docker.conf", "etcd-password.conf", "50-flannel.link", "10-flannel.network", "50-flannel.conf",
+]  # fmt: skip
+INSTANCES = ["default", "blue"]
+GOLDEN = Path(__file__).parent / "golden"
+FLANNEL_FILES = sorted(
+    path.stem for path in (ROOT / "roles/flannel/templates").glob("*.j2") if path.stem != "report.txt"
+)
+ETCD_FILES = sorted(path.stem for path in (ROOT / "roles/etcd/templates").glob("*.j2"))
+EVERYTHING: dict[str, Any] = {
+    "flannel_etcd_endpoints": ["https://192.0.2.1:2379", "https://192.0.2.2:2379"],
+    "flannel_etcd_prefix": "/other",
+    "flannel_etcd_cafile": "/etc/ssl/ca.pem",
+    "flannel_etcd_certfile": "/etc/ssl/cert.pem",
+    "flannel_etcd_keyfile": "/etc/ssl/key.pem",
+    "flannel_etcd_username": "flannel",
+    "flannel_etcd_password": "correct-horse-battery",
+    "flannel_instance": "blue",
+    "flannel_iface": ["eth1", "192.0.2.7"],
+    "flannel_iface_regex": r"^192\.0\.2\.\d+$",
+    "flannel_iface_can_reach": "192.0.2.1",
+    "flannel_public_ip": "203.0.113.7",
+    "flannel_public_ipv6": "2001:db8::7",
+    "flannel_firewall": "nftables",
+    "flannel_ip_masq": False,
+    "flannel_no_masquerade_cidrs": ["198.51.100.0/24", "2001:db8:9::/48"],
+    "flannel_iptables_forward_rules": False,
+    "flannel_blackhole_route": True,
+    "flannel_lease_ttl": 3600,
+    "flannel_lease_renew_margin": 10,
+    "flannel_tx_checksum_offload": False,
+    "flannel_healthz_ip": "192.0.2.9",
+    "flannel_healthz_port": 8285,
+    "flannel_log_format": "json",
+    "flannel_extra_args": ["--v=1", '--x=a "quoted" word'],
+    "flannel_ipv6_network": "2001:db8:43::/48",
+}
+"""Every variable that reaches flanneld, on a host whose interface takes routes from router advertisements."""
 
 
 def render(directory: Path, role: str, templates: list[str], hosts: dict[str, dict[str, Any]]) -> list[str]:
     """The templates' texts on the first host. hosts: name -> what an operator, or an earlier task, has set; all of
     them are in the group flannel, the first is in the group etcd."""
+    template = {
+        "src": str(ROOT / "roles" / role / "templates" / "{{ item }}.j2"),
+        "dest": str(directory / "{{ item }}"),
+        "mode": "0644",
+    }
+    run_task(directory, role, {"ansible.builtin.template": template, "loop": templates}, hosts)
+    return [(directory / template).read_text(encoding="utf-8") for template in templates]
+
+
+def evaluate(directory: Path, variables: dict[str, Any], *names: str) -> list[Any]:
+    """The values that these variables of the role flannel have when an operator, or an earlier task, has set others."""
+    content = "{{ [" + ", ".join(names) + "] | to_json }}"
+    copy = {"content": content, "dest": str(directory / "values"), "mode": "0644"}
+    run_task(directory, "flannel", {"ansible.builtin.copy": copy}, {"n1": variables})
+    values: list[Any] = json.loads((directory / "values").read_text(encoding="utf-8"))
+    return values
+
+
+def run_task(directory: Path, role: str, task: dict[str, Any], hosts: dict[str, dict[str, Any]]) -> None:
     first = next(iter(hosts))
     inventory = {"flannel": {"hosts": hosts}, "etcd": {"hosts": {first: {}}}}
     source = ROOT / "roles" / role
@@ -33,17 +93,7 @@ def render(directory: Path, role: str, templates: list[str], hosts: dict[str, di
         "vars_files": [
             str(path) for path in (source / "defaults/main.yml", source / "vars/main.yml") if path.exists()
         ],
-        "tasks": [
-            {
-                "ansible.builtin.template": {
-                    "src": str(source / "templates" / "{{ item }}.j2"),
-                    "dest": str(directory / "{{ item }}"),
-                    "mode": "0644",
-                },
-                "loop": templates,
-                "vars": hosts[first],
-            }
-        ],
+        "tasks": [{**task, "vars": hosts[first]}],
     }
     (directory / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
     (directory / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
@@ -63,7 +113,6 @@ def render(directory: Path, role: str, templates: list[str], hosts: dict[str, di
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    return [(directory / template).read_text(encoding="utf-8") for template in templates]
 
 
 def settings(text: str) -> dict[str, str]:
@@ -82,44 +131,51 @@ def test_two_variables_are_enough(tmp_path: Path) -> None:
     assert settings(text) == {
         "FLANNELD_ETCD_ENDPOINTS": "http://192.0.2.1:2379",
         "FLANNELD_ETCD_PREFIX": "/coreos.com/network",
+        "FLANNELD_FIREWALL": "auto",
+        "FLANNELD_HEALTHZ_IP": "127.0.0.1",
+        "FLANNELD_HEALTHZ_PORT": "0",
+        "FLANNELD_IP_BLACKHOLE_ROUTE": "false",
         "FLANNELD_IP_MASQ": "true",
         "FLANNELD_IPTABLES_FORWARD_RULES": "true",
+        "FLANNELD_LOG_FORMAT": "text",
+        "FLANNELD_SUBNET_LEASE_RENEW_MARGIN": "60",
+        "FLANNELD_SUBNET_LEASE_TTL": "86400",
+        "FLANNELD_TX_CHECKSUM_OFFLOAD": "auto",
         "FLANNEL_OPTIONS": "'\"--iface=eth1\"'",
     }
 
 
 def test_every_variable_reaches_flanneld(tmp_path: Path) -> None:
-    variables = {
-        "flannel_etcd_endpoints": ["https://192.0.2.1:2379", "https://192.0.2.2:2379"],
-        "flannel_etcd_prefix": "/other",
-        "flannel_etcd_cafile": "/etc/ssl/ca.pem",
-        "flannel_etcd_certfile": "/etc/ssl/cert.pem",
-        "flannel_etcd_keyfile": "/etc/ssl/key.pem",
-        "flannel_iface": ["eth1", "192.0.2.7"],
-        "flannel_iface_regex": r"^192\.0\.2\.\d+$",
-        "flannel_iface_can_reach": "192.0.2.1",
-        "flannel_public_ip": "203.0.113.7",
-        "flannel_ip_masq": False,
-        "flannel_iptables_forward_rules": False,
-        "flannel_extra_args": ["--v=1", '--x=a "quoted" word'],
-    }
-    (text,) = render(tmp_path, "flannel", ["flanneld.env"], {"n1": variables})
+    (text,) = render(tmp_path, "flannel", ["flanneld.env"], {"n1": EVERYTHING})
     assert settings(text) | {"FLANNEL_OPTIONS": ""} == {
         "FLANNELD_ETCD_ENDPOINTS": "https://192.0.2.1:2379,https://192.0.2.2:2379",
         "FLANNELD_ETCD_PREFIX": "/other",
         "FLANNELD_ETCD_CAFILE": "/etc/ssl/ca.pem",
         "FLANNELD_ETCD_CERTFILE": "/etc/ssl/cert.pem",
         "FLANNELD_ETCD_KEYFILE": "/etc/ssl/key.pem",
+        "FLANNELD_ETCD_USERNAME": "flannel",
+        "FLANNELD_INSTANCE": "blue",
         "FLANNELD_IFACE_CAN_REACH": "192.0.2.1",
         "FLANNELD_PUBLIC_IP": "203.0.113.7",
+        "FLANNELD_PUBLIC_IPV6": "2001:db8::7",
+        "FLANNELD_FIREWALL": "nftables",
         "FLANNELD_IP_MASQ": "false",
         "FLANNELD_IPTABLES_FORWARD_RULES": "false",
+        "FLANNELD_IP_BLACKHOLE_ROUTE": "true",
+        "FLANNELD_TX_CHECKSUM_OFFLOAD": "false",
+        "FLANNELD_SUBNET_LEASE_TTL": "3600",
+        "FLANNELD_SUBNET_LEASE_RENEW_MARGIN": "10",
+        "FLANNELD_HEALTHZ_IP": "192.0.2.9",
+        "FLANNELD_HEALTHZ_PORT": "8285",
+        "FLANNELD_LOG_FORMAT": "json",
         "FLANNEL_OPTIONS": "",
     }
     assert flags(text) == [
         "--iface=eth1",
         "--iface=192.0.2.7",
         r"--iface-regex=^192\.0\.2\.\d+$",
+        "--no-masquerade-cidr=198.51.100.0/24",
+        "--no-masquerade-cidr=2001:db8:9::/48",
         "--v=1",
         '--x=a "quoted" word',
     ]
@@ -127,9 +183,160 @@ def test_every_variable_reaches_flanneld(tmp_path: Path) -> None:
 
 def test_unit_files_can_be_read(tmp_path: Path) -> None:
     for text in render(tmp_path, "flannel", UNIT_FILES, {"n1": {}}):
-        parser = configparser.ConfigParser(strict=True, interpolation=None, delimiters=["="])
+        # Not strict: SystemCallFilter may come more than once.
+        parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=["="])
         parser.read_string(text)
         assert parser.sections()
+
+
+@pytest.mark.parametrize(
+    ("golden", "role", "templates", "variables"),
+    [
+        (
+            "defaults",
+            "flannel",
+            FLANNEL_FILES,
+            {"flannel_network": "10.42.0.0/16", "etcd_address": "192.0.2.1"},
+        ),
+        ("everything", "flannel", FLANNEL_FILES, EVERYTHING),
+        ("etcd", "etcd", ETCD_FILES, {"etcd_client_address": "192.0.2.1"}),
+    ],
+)
+def test_the_files_are_the_golden_ones(
+    tmp_path: Path, golden: str, role: str, templates: list[str], variables: dict[str, Any]
+) -> None:
+    """A change that is meant: read the difference, then copy the new file over the golden one."""
+    interface = {
+        "__flannel_interface": {"interface": "eth0"},
+        "__flannel_accept_ra": {"content": base64.b64encode(b"1\n").decode()},
+    }
+    texts = render(tmp_path, role, templates, {"n1": {**variables, **interface}})
+    for name, text in zip(templates, texts):
+        assert text == (GOLDEN / golden / name).read_text(encoding="utf-8"), tmp_path / name
+    assert sorted(path.name for path in (GOLDEN / golden).iterdir()) == templates
+
+
+def unit_of(directory: Path, instance: str) -> Path:
+    """The golden unit under the name that systemd knows it by."""
+    golden = GOLDEN / ("defaults" if instance == "default" else "everything") / "flanneld.service"
+    return Path(shutil.copy(golden, directory / Instance(instance).unit))
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_systemd_rates_the_exposure_of_the_unit_as_low(tmp_path: Path, instance: str) -> None:
+    unit = unit_of(tmp_path, instance)
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", unit]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", run.stdout)
+    assert found, run.stdout + run.stderr
+    assert float(found.group(1)) <= 3.0
+    assert run.returncode == 0
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, instance: str) -> None:
+    command = ["systemd-analyze", "verify", "--man=no", unit_of(tmp_path, instance)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_the_role_names_things_as_flanneld_does(tmp_path: Path, name: str) -> None:
+    instance = Instance(name)
+    found = evaluate(
+        tmp_path, {"flannel_instance": name},
+        "__flannel_unit", "__flannel_env_file", "__flannel_subnet_file", "__flannel_password_file",
+    )  # fmt: skip
+    assert found == [instance.unit, instance.env_file, instance.subnet_file, instance.password_file]
+    unit = settings(unit_of(tmp_path, name).read_text(encoding="utf-8").replace("%i", name))
+    assert unit["EnvironmentFile"] == instance.env_file
+    assert f"/run/{unit['RuntimeDirectory']}" == instance.run_dir
+    assert f"/var/lib/{unit['StateDirectory']}" == instance.state_dir
+
+
+def test_only_the_default_instance_has_to_do_with_docker(tmp_path: Path) -> None:
+    assert "docker" in unit_of(tmp_path, "default").read_text(encoding="utf-8").lower()
+    assert "docker.service" not in unit_of(tmp_path, "blue").read_text(encoding="utf-8")
+    assert evaluate(tmp_path, {}, "flannel_docker") == [True]
+    assert evaluate(tmp_path, {"flannel_instance": "blue"}, "flannel_docker") == [False]
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_the_password_is_in_its_file_alone(tmp_path: Path, instance: str) -> None:
+    templates = ["flanneld.service", "flanneld.env", "etcd-password.conf"]
+    variables = {
+        "etcd_address": "192.0.2.1", "flannel_instance": instance,
+        "flannel_etcd_username": "flannel", "flannel_etcd_password": "correct-horse-battery",
+    }  # fmt: skip
+    texts = render(tmp_path, "flannel", templates, {"n1": variables})
+    assert all("correct-horse-battery" not in text for text in texts)
+    (file,) = evaluate(tmp_path, variables, "__flannel_password_file")
+    assert settings(texts[2])["LoadCredential"] == f"etcd-password:{file}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "ipv4", "ipv6", "firewall"),
+    [
+        ({"flannel_network": "10.5.0.0/16"}, True, False, "iptables"),
+        ({"flannel_network": "10.5.0.0/16", "flannel_ipv6_network": "2001:db8::/48"}, True, True, "iptables"),
+        ({"flannel_ipv6_network": "2001:db8::/48", "flannel_enable_nftables": True}, False, True, "nftables"),
+        ({"flannel_config": {"Network": "10.5.0.0/16", "enableIPv6": True}}, True, True, "iptables"),
+        ({"flannel_config": {"EnableIPv4": False, "EnableNFTables": True}}, False, False, "nftables"),
+        ({"flannel_network": "10.5.0.0/16", "flannel_firewall": "none"}, True, False, "none"),
+    ],
+)
+def test_families_and_firewall_follow_the_network_config(
+    tmp_path: Path, variables: dict[str, Any], ipv4: bool, ipv6: bool, firewall: str
+) -> None:
+    names = ("__flannel_ipv4", "__flannel_ipv6", "__flannel_firewall", "__flannel_packages")
+    *found, packages = evaluate(tmp_path, variables, *names)
+    assert found == [ipv4, ipv6, firewall]
+    assert {"iptables", "nftables"} & set(packages) == {firewall} - {"none"}
+
+
+@pytest.mark.parametrize(("accepts", "set_to"), [("0", None), ("1", "2"), ("2", "2")])
+def test_a_host_that_forwards_ipv6_keeps_its_route_from_router_advertisements(
+    tmp_path: Path, accepts: str, set_to: str | None
+) -> None:
+    variables = {
+        "flannel_ipv6_network": "2001:db8::/48",
+        "__flannel_interface": {"interface": "eth0.7"},
+        "__flannel_accept_ra": {"content": base64.b64encode(f"{accepts}\n".encode()).decode()},
+    }
+    (text,) = render(tmp_path, "flannel", ["sysctl.conf"], {"n1": variables})
+    found = {name.strip(): value.strip() for name, value in settings(text).items()}
+    assert found.pop("net/ipv6/conf/eth0.7/accept_ra", None) == set_to
+    assert found == {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "addresses", "said"),
+    [
+        ("", ("192.0.2.1", None), "no subnet yet via eth1, public IP 192.0.2.1"),
+        ("FLANNEL_SUBNET=10.5.1.1/24\n", ("192.0.2.1", None), "10.5.1.1/24 via eth1, public IP 192.0.2.1"),
+        (
+            "FLANNEL_IPV6_NETWORK=fd05::/48\nFLANNEL_IPV6_SUBNET=fd05:0:0:1::1/64\n",
+            (None, "2001:db8::1"),
+            "fd05:0:0:1::1/64 via eth1, public IP 2001:db8::1",
+        ),
+    ],
+)
+def test_the_report_names_the_subnets_of_both_families(
+    tmp_path: Path, lines: str, addresses: tuple[str | None, str | None], said: str
+) -> None:
+    interface = {"interface": "eth1", "public_ip": addresses[0], "public_ipv6": addresses[1]}
+    variables = {
+        "flannel_etcd_endpoints": ["http://192.0.2.1:2379"],
+        "__flannel_interface": interface,
+        "__flannel_subnet_env": {"content": base64.b64encode(lines.encode()).decode()},
+    }
+    (text,) = render(tmp_path, "flannel", ["report.txt"], {"n1": variables})
+    assert text.split() == f"n1: {said}".split()
+
+
+def test_a_network_without_ipv6_leaves_it_alone(tmp_path: Path) -> None:
+    (text,) = render(tmp_path, "flannel", ["sysctl.conf"], {"n1": {"flannel_network": "10.5.0.0/16"}})
+    assert settings(text) == {"net/ipv4/ip_forward ": " 1"}
 
 
 def test_etcd_listens_on_one_address_only(tmp_path: Path) -> None:
