@@ -373,3 +373,14 @@ def test_a_missing_peer_that_comes_back_under_another_key_is_not_kept_under_the_
     outcome = book.see_changes(changes((back.subnets, back)), 0.0)
     assert (outcome.accepted, outcome.dropped) == ((back,), (TWO.key,))
     assert book.refused == {}
+
+
+def test_our_own_new_lease_is_no_reason_for_a_warning(caplog):
+    """The watch sees it before the thread that took it has told us."""
+    book = peers()
+    book.see_listing(listing(OWN), 0)
+    elsewhere = replace(OWN, subnets=lease("10.5.9.0-24", "192.0.2.9").subnets, create_revision=30)
+    with caplog.at_level(logging.WARNING):
+        assert book.see_changes(changes((elsewhere.subnets, elsewhere)), 0.0).accepted == ()
+    assert caplog.text == ""
+    assert elsewhere.key in book.refused

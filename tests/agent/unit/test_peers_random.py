@@ -9,7 +9,6 @@ from typing import Dict
 
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from flanneld.leasing import LeaseChanges, LeaseListing
-from flanneld.leasing.choice import overlaps_any
 from flanneld.leasing.peers import Outcome, Peers
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -82,12 +81,10 @@ class Histories(RuleBasedStateMachine):
         self.store[self.rules.own.key] = self.rules.own
 
     def is_back(self, former):
-        """The same host has another lease over its former one."""
+        """The same host has another lease now."""
+        addresses = {former.attributes.public_ip, former.attributes.public_ipv6} - {None}
         return any(
-            overlaps_any(former.subnets, [one.subnets])
-            and {former.attributes.public_ip, former.attributes.public_ipv6}
-            & {one.attributes.public_ip, one.attributes.public_ipv6} - {None}
-            for one in self.held.values()
+            addresses & {one.attributes.public_ip, one.attributes.public_ipv6} for one in self.store.values()
         )
 
     @rule(seconds=st.sampled_from([1.0, 300.0, 601.0]))

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
@@ -127,8 +128,13 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
 
 def vtep_mac(peer: Lease, family: Family) -> Optional[str]:
     """The MAC address in a peer's BackendData; None when there is none that can be used (spec 2.3)."""
+    return _find_mac(peer.attributes.data(family) or "null")
+
+
+@lru_cache(maxsize=1 << 14)  # each lease is judged, indexed and turned into objects
+def _find_mac(text: str) -> Optional[str]:
     try:
-        data = json.loads(peer.attributes.data(family) or "null")
+        data = json.loads(text)
     except ValueError:
         return None
     # upstream's reader takes keys in any case, as Go does

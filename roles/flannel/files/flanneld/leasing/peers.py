@@ -257,6 +257,11 @@ class Peers:
     def _is_own(self, lease: Lease) -> bool:
         return lease.key == self._rules.own.key and lease.attributes == self._rules.own.attributes
 
+    def _is_own_value(self, lease: Lease) -> bool:
+        """It says what only we can say: our address with our own backend data."""
+        own = self._rules.own.attributes
+        return lease.attributes == own and bool(own.backend_data or own.backend_v6_data)
+
     def _is_own_moved(self, lease: Lease) -> bool:
         """Our own lease under a key that we were not told of yet: our subnet in one family, and our public address."""
         own = self._rules.own
@@ -295,7 +300,7 @@ class Peers:
         touched = self._conflicts.put(lease)
         for key in touched & self._missing.keys():
             if _same_host(self._known[key], lease):
-                touched |= self._lose(key)  # it is back, under another key
+                touched |= self._lose(key)  # a host has one lease: it is back, under another key
         return touched
 
     def _lose(self, key: str) -> Set[str]:
@@ -332,7 +337,10 @@ class Peers:
             self.refused.pop(key, None)
         elif self.refused.get(key) != reason:
             self.refused[key] = reason
-            log.warning("Refused lease %s: %s (%d refused)", key, reason, len(self.refused))
+            if self._is_own_value(self._known[key]):
+                log.info("Lease %s is our own, seen before we were told of it", key)
+            else:
+                log.warning("Refused lease %s: %s (%d refused)", key, reason, len(self.refused))
 
     def _note_lack(self, lease: Lease) -> None:
         lack = find_lack(self._rules, lease)
