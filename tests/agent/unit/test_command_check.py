@@ -37,6 +37,26 @@ OWN = lease("10.5.72.0-24", "192.0.2.1", OWN_MAC)
 PEER = lease("10.5.3.0-24", "192.0.2.3", PEER_MAC)
 CONFIG = json.dumps({"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}})
 IPTABLES = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
+FIREWALLD = """\
+table inet firewalld {
+\tchain filter_INPUT {
+\t\ttype filter hook input priority filter + 10; policy accept;
+\t\tct state { established, related } accept
+\t\tiifname "lo" accept
+\t\tct state invalid drop
+\t\tjump filter_INPUT_ZONES
+\t\treject with icmpx admin-prohibited
+\t}
+
+\tchain filter_INPUT_ZONES {
+\t\tgoto filter_IN_public
+\t}
+
+\tchain filter_IN_public_allow {
+\t\ttcp dport 22 accept
+\t}
+}
+"""
 DEVICE = VxlanLink("flannel.1", 1, OWN_MAC, 1450, "eth0", ip_address("192.0.2.1"), 8472)
 STORE = StoreFacts(
     config=CONFIG,
@@ -266,6 +286,12 @@ CASES = {
         "nftables chain in",
         "--add-port=8472/udp",
     ),
+    "firewalld": (
+        replace(WELL, nftables=FIREWALLD),
+        WARN,
+        "nftables chain filter_INPUT drops what it does not know, and no rule names UDP port 8472",
+        "--add-port=8472/udp",
+    ),
     "port taken": (
         with_link(replace(DEVICE, up=False)),
         FAIL,
@@ -386,6 +412,11 @@ def test_a_cause_is_found_and_has_a_next_step(name: str) -> None:
 def test_a_port_that_a_rule_names_is_open(rule: str) -> None:
     iptables = IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + f"{rule}\n"
     assert told(replace(WELL, iptables=iptables)) == []
+
+
+def test_a_port_that_firewalld_lets_in_is_open() -> None:
+    opened = FIREWALLD.replace("tcp dport 22 accept", "tcp dport 22 accept\n\t\tudp dport 8472 accept")
+    assert told(replace(WELL, nftables=opened)) == []
 
 
 def test_a_reservation_never_ends() -> None:

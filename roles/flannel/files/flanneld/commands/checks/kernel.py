@@ -174,9 +174,13 @@ def _find_closed(iptables: str, nftables: str, port: int) -> List[str]:
     last = inputs[-1] if inputs else ""
     if (policy is not None and policy[1] == "DROP") or re.fullmatch(r"-A INPUT -j (?:DROP|REJECT)\b.*", last):
         closed["iptables INPUT"] = not re.search(rf"\b{port}\b", iptables)
-    for name, body in re.findall(r"chain (\S+) \{\n([^}]*hook input[^}]*)\}", nftables):
-        final = body.strip().splitlines()[-1].strip()
-        if "policy drop" in body or re.match(r"(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b", final):
+    # a chain ends at a brace that has its line to itself: rules have braces, too ("ct state { established, related }")
+    for name, body in re.findall(r"^\s*chain (\S+) \{\n(.*?)^\s*\}$", nftables, re.MULTILINE | re.DOTALL):
+        lines = [line.strip() for line in body.splitlines()]
+        if not any(re.match(r"type filter hook input\b", line) for line in lines):
+            continue
+        final = re.match(r"(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b", lines[-1])
+        if final or any("policy drop;" in line for line in lines):
             closed.setdefault(f"nftables chain {name}", not re.search(rf"\b{port}\b", nftables))
     if "iptables INPUT" in closed:
         closed.pop("nftables chain INPUT", None)  # the same one, seen twice
