@@ -87,4 +87,8 @@ class Firewalld:
 
     def reload(self) -> None:
         """What `firewall-cmd --reload` does. Raises AssertionError when it fails."""
-        assert self._ask("--reload"), (self._directory / "output").read_text(encoding="utf-8")
+        self.command("--reload")
+
+    def command(self, *arguments: str) -> None:
+        """firewall-cmd with these arguments. Raises AssertionError when it fails."""
+        assert self._ask(*arguments), (self._directory / "output").read_text(encoding="utf-8")

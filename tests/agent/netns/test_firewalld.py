@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES
+from flanneld.tables.forwarding import find_forward_drops
 from flanneld.tables.iptables import IptablesTable
 from flanneld.tables.nftables import NftablesTable
 from flanneld.tables.notifications import FirewallTouched, watch_netfilter
+from flanneld.tables.verdicts import Flow
 
 from tests.support.firewall import policy, set_up
 from tests.support.firewalld import INSTALLED, Firewalld
@@ -62,6 +66,20 @@ def test_a_reload_is_survived(router: Router, firewalld: Firewalld, manager: str
         assert router.sources_seen(*there) == [plan.host]
         back = (router.node, plan.node_container, router.container, plan.container)
         assert router.sources_seen(*back) == [plan.node_container]
+
+
+def test_check_is_content_once_bridge_and_device_are_in_a_zone_that_forwards(
+    router: Router, tmp_path: Path
+) -> None:
+    flows = tuple(Flow(device, ip_network("10.5.0.0/16")) for device in ("flannel.1", "docker0"))
+    with Firewalld(router.host, tmp_path, "nftables") as firewalld:
+        firewalld.command("--set-default-zone=public")
+        (drop,) = inside(router.host, lambda: find_forward_drops(flows))
+        asked = re.search(r"firewall-cmd (--permanent [^,]*),", drop.next_step)
+        assert asked is not None
+        firewalld.command(*asked[1].split())
+        firewalld.reload()
+        assert inside(router.host, lambda: find_forward_drops(flows)) == ()
 
 
 def our_rules(router: Router) -> list[str]:

@@ -37,6 +37,7 @@ from flanneld.tables.offload import read_tx_checksum
 from flanneld.tables.programs import run_program
 from flanneld.tables.route import Route, read_routes
 from flanneld.tables.scope import Scope
+from flanneld.tables.verdicts import Flow
 
 USUAL_PREFIXES = (
     "/coreos.com/network",
@@ -134,6 +135,7 @@ def read_facts(settings: Settings) -> Facts:
     links = {link.name: link for link in read_links().values()}
     devices = _name_devices(settings, config)
     scope = Scope(frozenset(devices.values()), "", ())
+    addresses = tuple(AddressTable(scope).dump().values())
     return Facts(
         settings=settings,
         unit=read_unit(instance.unit),
@@ -146,7 +148,7 @@ def read_facts(settings: Settings) -> Facts:
         remembered=remembered,
         subnet_env=_read_subnet_env(Path(settings.options.subnet_file)),
         links=links,
-        addresses=tuple(AddressTable(scope).dump().values()),
+        addresses=addresses,
         routes=read_routes(),
         fdb=tuple(FdbTable(scope).dump().values()),
         devices=devices,
@@ -162,7 +164,7 @@ def read_facts(settings: Settings) -> Facts:
         udp_ports=frozenset(_read_udp_ports()),
         iptables=_read_rules("iptables-save", "-t", "filter"),
         nftables=_read_rules("nft", "list", "ruleset"),
-        forward_drops=_read_forward_drops(),
+        forward_drops=_read_forward_drops(tuple(_list_flows(config, report, devices, addresses))),
         tx_checksum=dict(_read_tx_checksums(devices, links)),
         probes=_probe(store, _find_own_key(report, remembered), devices, links),
     )
@@ -267,11 +269,27 @@ def _read_rules(*command: str) -> str:
         return ""
 
 
-def _read_forward_drops() -> Tuple[Tuple[str, str], ...]:
+def _read_forward_drops(flows: Tuple[Flow, ...]) -> Tuple[Tuple[str, str], ...]:
     """(cause, next step) of each rule that drops what is forwarded, in spite of ours."""
     return tuple(
-        (f"{drop.chain} ({drop.family}): {drop.cause}", drop.next_step) for drop in find_forward_drops()
+        (f"{drop.chain} ({drop.family}): {drop.cause}", drop.next_step)
+        for drop in (find_forward_drops(flows) if flows else find_forward_drops())
     )
+
+
+def _list_flows(
+    config: Optional[NetworkConfig],
+    report: Optional[Report],
+    devices: Mapping[Family, str],
+    addresses: Tuple[LinkAddress, ...],
+) -> Iterator[Flow]:
+    """What this host forwards for the network: from the other hosts, and from the bridges of its containers."""
+    card = report.interface.name if report is not None and report.interface is not None else None
+    for pool in map(config.pool, config.families) if config is not None else ():
+        if pool is not None:
+            bridges = {entry.device for entry in addresses if entry.interface.ip in pool.network}
+            for device in (devices.get(pool.family, card), *sorted(bridges - {*devices.values()})):
+                yield Flow(device, pool.network)
 
 
 def _read_tx_checksums(

@@ -20,13 +20,17 @@ from . import KernelError
 from .iptables import parse_save
 from .nftables import NFT
 from .programs import run_program
+from .verdicts import DROP, Flow, Rule, judge
 
 log = logging.getLogger(__name__)
 
 LEGACY: Mapping[str, str] = MappingProxyType({"ip": "iptables-legacy-save", "ip6": "ip6tables-legacy-save"})
 _OURS = "FLANNEL-"
 _LEGACY_GUARD = re.compile(r"-d \S+ ! -i \S+ -j DROP")
-_BESIDES = frozenset({"counter", "log", "xt"})  # say nothing about which packets a rule is for
+_LEGACY_VERDICT = re.compile(r"-j (ACCEPT|DROP|REJECT)\b")  # of every packet
+_RULE = "one of its rules drops or rejects whatever none before accepts"
+_POLICY = "its policy is drop"
+_ALL = Flow()
 
 
 @dataclass(frozen=True)
@@ -42,37 +46,43 @@ class ForwardDrop:
         return f"firewall chain {self.family} {self.chain}: {self.cause}; {self.next_step}"
 
 
-def find_forward_drops(nft: str = NFT, legacy: Mapping[str, str] = LEGACY) -> Tuple[ForwardDrop, ...]:
-    """The chains that drop or reject what none of their own rules accepts, and that do not ask us first.
+def find_forward_drops(
+    flows: Sequence[Flow] = (_ALL,), nft: str = NFT, legacy: Mapping[str, str] = LEGACY
+) -> Tuple[ForwardDrop, ...]:
+    """The chains that drop or reject packets of these flows, and that do not ask us first.
 
     With those chains in prerouting that drop what comes for a container by another way than its bridge.
     What cannot be read (no such program) is passed over. A chain named here may still accept flannel's packets by a
-    rule of its own.
+    rule about something else than devices and addresses.
     """
-    found = [*_find_in_nft(nft)]
+    found = [*_find_in_nft(nft, flows)]
     for family, program in legacy.items():
-        found += _find_in_legacy(family, program)
+        if any(flow.concerns(family) for flow in flows):
+            found += _find_in_legacy(family, program)
     return tuple(found)
 
 
-def _find_in_nft(nft: str) -> Iterator[ForwardDrop]:
+def _find_in_nft(nft: str, flows: Sequence[Flow]) -> Iterator[ForwardDrop]:
     chains: List[Dict[str, Any]] = []
-    rules: Dict[Tuple[str, str, str], List[List[Dict[str, Any]]]] = {}
+    tables: Dict[Tuple[str, str], Dict[str, List[Rule]]] = {}
     for entry in _list_ruleset(nft):
         if entry.get("chain", {}).get("hook") in ("forward", "prerouting"):
             chains.append(entry["chain"])
         elif "rule" in entry:
             rule = entry["rule"]
-            place = (rule["family"], rule["table"], rule["chain"])
-            rules.setdefault(place, []).append(rule.get("expr", []))
+            table = tables.setdefault((rule["family"], rule["table"]), {})
+            table.setdefault(rule["chain"], []).append(rule.get("expr", []))
     for chain in chains:
-        place = (chain["family"], chain["table"], chain["name"])
+        family, name = chain["family"], chain["name"]
+        concerned = [flow for flow in flows if flow.concerns(family)]
+        rules = tables.get((family, chain["table"]), {})
         if chain["hook"] == "forward":
-            cause = _find_drop(chain.get("policy", "accept"), rules.get(place, []))
+            causes = (_find_drop(chain.get("policy", "accept"), rules, name, flow) for flow in concerned)
+            cause = next(filter(None, causes), "")
             if cause:
-                yield _describe(*place, cause)
-        elif any(map(_guards_a_container, rules.get(place, []))):
-            yield _describe_guard(*place)
+                yield _describe(family, chain["table"], name, cause)
+        elif concerned and any(map(_guards_a_container, rules.get(name, []))):
+            yield _describe_guard(family, chain["table"], name)
 
 
 def _list_ruleset(nft: str) -> List[Dict[str, Any]]:
@@ -84,20 +94,19 @@ def _list_ruleset(nft: str) -> List[Dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _find_drop(policy: str, rules: Sequence[Sequence[Dict[str, Any]]]) -> str:
-    """Why the chain drops; "" if it does not."""
-    said = [[part for part in rule if not part.keys() & _BESIDES] for rule in rules]
-    if said and _is_jump_to_us(said[0]):
+def _find_drop(policy: str, chains: Mapping[str, Sequence[Rule]], name: str, flow: Flow) -> str:
+    """Why the chain drops the flow; "" if it does not."""
+    rules = chains.get(name, ())
+    if rules and _is_jump_to_us(rules[0]):
         return ""
-    for rule in said:
-        if len(rule) == 1 and "accept" in rule[0]:
-            return ""
-        if len(rule) == 1 and rule[0].keys() & {"drop", "reject"}:
-            return "one of its rules drops or rejects whatever none before accepts"
-    return "its policy is drop" if policy == "drop" else ""
+    others = {chain: found for chain, found in chains.items() if not chain.startswith(_OURS)}
+    verdict = judge(others, name, flow)
+    if verdict == DROP:
+        return _RULE
+    return _POLICY if verdict is None and policy == "drop" else ""
 
 
-def _guards_a_container(rule: Sequence[Dict[str, Any]]) -> bool:
+def _guards_a_container(rule: Rule) -> bool:
     """True for: to this address, not through this bridge, drop."""
     matches = [part["match"] for part in rule if "match" in part]
     return (
@@ -111,8 +120,10 @@ def _field(left: Any) -> str:
     return str(left["payload"].get("field", "")) if isinstance(left, dict) and "payload" in left else ""
 
 
-def _is_jump_to_us(rule: Sequence[Dict[str, Any]]) -> bool:
-    return bool(rule) and str(rule[0].get("jump", {}).get("target", "")).startswith(_OURS)
+def _is_jump_to_us(rule: Rule) -> bool:
+    """Of every packet: with a comment and a counter at most."""
+    besides = [part for part in rule if not part.keys() & {"counter", "xt"}]
+    return len(besides) == 1 and str(besides[0].get("jump", {}).get("target", "")).startswith(_OURS)
 
 
 def _find_in_legacy(family: str, program: str) -> Iterator[ForwardDrop]:
@@ -122,10 +133,13 @@ def _find_in_legacy(family: str, program: str) -> Iterator[ForwardDrop]:
         log.debug("rules of iptables-legacy are not known: %s", error)
         return
     forward, raw = tables.get("filter"), tables.get("raw")
-    if forward is not None and forward.policies.get("FORWARD") == "DROP":
-        rules = forward.chains["FORWARD"]
-        if not (rules and f"-j {_OURS}" in rules[0]):
-            yield _describe(family, "filter", "FORWARD", "its policy is drop (iptables-legacy)")
+    if forward is not None:
+        rules = forward.chains.get("FORWARD", [])
+        verdicts = [found[1] for found in map(_LEGACY_VERDICT.match, rules) if found]
+        verdict = verdicts[0] if verdicts else forward.policies.get("FORWARD")
+        if verdict in ("DROP", "REJECT") and not (rules and f"-j {_OURS}" in rules[0]):
+            cause = _RULE if verdicts else _POLICY
+            yield _describe(family, "filter", "FORWARD", f"{cause} (iptables-legacy)")
     if raw is not None and any(map(_LEGACY_GUARD.match, raw.chains.get("PREROUTING", []))):
         yield _describe_guard(family, "raw", "PREROUTING")
 
