@@ -106,7 +106,7 @@ def test_every_figure_is_true(pair: Tuple[Cluster, Node, Node]) -> None:
     assert report["instance"] == "default"
     assert report["pid"] == one.agent.pid
     passed = time.monotonic() - began
-    assert 0 <= report["uptime"] - first["uptime"] <= passed
+    assert 0 < report["uptime"] - first["uptime"] <= passed
     assert (report["phase"], report["waiting_for"]) == ("serving", "")
     assert (report["ready"], report["not_ready"], report["pending"]) == (True, [], [])
     assert report["node_id"] in cluster.etcd.ctl("get", "--prefix", "--keys-only", f"{PREFIX}/nodes/")
@@ -124,7 +124,7 @@ def test_every_figure_is_true(pair: Tuple[Cluster, Node, Node]) -> None:
     assert (lease["reservation"], lease["held"]) == (False, True)
     assert lease["ttl"] == 86400
     assert lease["expires_in"] == pytest.approx(cluster.time_to_live(one.lease_key), abs=20)
-    assert lease["renewals"] >= 0
+    assert lease["renewals"] == one.agent.log.count("Lease renewed, new expiration: ")
 
     # the external interface
     card = report["interface"]
@@ -156,7 +156,13 @@ def test_every_figure_is_true(pair: Tuple[Cluster, Node, Node]) -> None:
     ours = [route for route in one.routes() if re.search(r"\bproto (102|flannel)\b", route)]
     assert find_table(report, "route")["wanted"] == len(ours)
     assert find_table(report, "neighbour")["wanted"] == len(one.neighbours())
+    assert find_table(report, "fdb")["wanted"] == len(one.fdb()) == 1
     assert find_table(report, "link")["wanted"] == 1
+    own_address = [line for line in one.host.ip("-o -4 addr show dev flannel.1").splitlines() if line]
+    assert find_table(report, "address")["wanted"] == len(own_address) == 1
+    chains = [line for line in one.host.execute("iptables-save").splitlines() if line.startswith(":FLANNEL-")]
+    assert find_table(report, "iptables")["wanted"] == len(chains) == 2
+    assert find_table(report, "nftables")["wanted"] == 0
 
 
 def test_pages_over_tcp_and_over_the_socket(pair: Tuple[Cluster, Node, Node]) -> None:
@@ -191,6 +197,73 @@ def test_bad_leases_are_named_and_counted(pair: Tuple[Cluster, Node, Node]) -> N
     assert find_metric(one, 'flannel_peers{state="refused"}') == 1
     assert find_metric(one, 'flannel_peers{state="peer"}') == 1
     assert find_metric(one, "flannel_unreadable_leases") == 1
+
+
+def test_what_the_kernel_refuses_is_named_and_counted_and_keeps_no_other_peer_away(cluster: Cluster) -> None:
+    cluster.configure("host-gw")
+    one, two = cluster.join(1, 2)
+    far = {"PublicIP": "198.51.100.9", "BackendType": "host-gw"}  # behind a router, which host-gw cannot have
+    cluster.put_with_lease("subnets/10.5.250.0-24", json.dumps(far))
+
+    def find_broken() -> List[Dict[str, Any]]:
+        return [peer for peer in status(one)["peers"] if peer["data_path"] != "ok"]
+
+    (broken,) = wait_until(find_broken, "the kernel refuses the route")
+    assert (broken["lease"], broken["state"], broken["reason"]) == ("10.5.250.0-24", "peer", "")
+    assert "10.5.250.0/24" in broken["data_path"]
+    report = status(one)
+    table = find_table(report, "route")
+    assert (table["wanted"], table["wrong"], table["problems"], table["repairs"]) == (2, 1, 1, 0)
+    assert find_metric(one, "flannel_peers_broken") == 1
+    assert find_metric(one, 'flannel_peers{state="peer"}') == 2
+    assert find_metric(one, 'flannel_table_problems{table="route"}') == 1
+    assert find_metric(one, 'flannel_table_wrong{table="route"}') == 1
+    warnings = [
+        line for line in one.agent.log.splitlines() if line.startswith("W") and "10.5.250.0/24" in line
+    ]
+    (error,) = [error for error in report["last_errors"] if "10.5.250.0/24" in error["text"]]
+    assert error["count"] == len(warnings)
+    assert 0 <= error["ago"] <= report["uptime"]
+    assert find_metric(one, "flannel_recent_errors") == len(status(one)["last_errors"])
+    # what works goes on
+    assert report["ready"] is True
+    assert one.routes_to(two.host.subnet)
+    cluster.etcd.delete(f"{PREFIX}/subnets/10.5.250.0-24")
+    wait_until(lambda: find_table(status(one), "route")["problems"] == 0, "nobody wants it any more")
+    assert find_metric(one, "flannel_peers_broken") == 0
+
+
+def test_peers_that_etcd_has_lost_are_told_as_kept(cluster: Cluster) -> None:
+    cluster.configure("vxlan")
+    one, two = cluster.join(1, 2)
+    wait_until(lambda: len(status(one)["peers"]) == 1, "the peer is known")
+    two.agent.kill()
+    cluster.etcd.wipe()
+    cluster.configure("vxlan")
+
+    def find_kept() -> List[Dict[str, Any]]:
+        return [peer for peer in status(one)["peers"] if peer["state"] == "kept"]
+
+    (kept,) = wait_until(find_kept, "the peer is kept", 60)
+    assert kept["public_ip"] == str(two.host.address)
+    assert (bool(kept["reason"]), kept["data_path"]) == (True, "ok")
+    assert find_metric(one, 'flannel_peers{state="kept"}') == 1
+    assert find_metric(one, 'flannel_peers{state="peer"}') == 0
+    assert one.routes_to(two.host.subnet)
+
+
+def test_renewals_and_the_last_news_are_those_of_etcd(cluster: Cluster) -> None:
+    cluster.configure("vxlan")
+    (one,) = cluster.join(1, flags=("--subnet-lease-ttl=6",))
+    wait_until(lambda: status(one)["lease"]["renewals"] >= 3, "three renewals")
+    before = one.agent.log.count("Lease renewed, new expiration: ")
+    lease = status(one)["lease"]
+    assert before <= lease["renewals"] <= one.agent.log.count("Lease renewed, new expiration: ")
+    assert (lease["ttl"], lease["held"]) == (6, True)
+    assert 0 < lease["expires_in"] <= 6
+    cluster.put("subnets/nonsense", "{}")
+    written = cluster.revision()
+    wait_until(lambda: status(one)["store"]["revision"] == written, "the news of this very revision are in")
 
 
 def test_repairs_are_counted(pair: Tuple[Cluster, Node, Node]) -> None:
