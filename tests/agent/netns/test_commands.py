@@ -394,7 +394,10 @@ def test_check_finds_what_is_broken_on_a_real_host(cluster: Cluster, nodes: Tupl
     assert "nonsense" in found["keys below subnets/ are leases"]
 
 
-def test_check_finds_a_path_that_is_narrower_than_its_ends(cluster: Cluster, nodes: Tuple[Node, ...]) -> None:
+@pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
+def test_check_finds_a_path_that_is_narrower_than_its_ends(cluster: Cluster, backend: str) -> None:
+    cluster.configure(backend)
+    nodes = cluster.join(1, 2)
     settled_status(nodes[0])
     cluster.switch.ip(f"link set {nodes[1].host.name} mtu 1400")
     found = check(cluster, nodes[0])["the way to the others carries full packets"]

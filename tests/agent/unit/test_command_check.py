@@ -106,6 +106,7 @@ WELL = Facts(
     forward_drops=(),
     tx_checksum={"flannel.1": True},
     probes=(Probe(PEER.key, ip_address("192.0.2.3"), 1500, True, True),),
+    pings=True,
 )
 
 
@@ -258,6 +259,7 @@ CASES = {
         "192.0.2.3 of 10.5.3.0-24 (h3) answers small packets, but none of 1500 bytes",
         "Backend.MTU",
     ),
+    "no ping": (replace(WELL, probes=(), pings=False), WARN, "there is no ping", "install ping"),
     "checksums left to the card": (
         with_flags("--tx-checksum-offload=false"),
         WARN,

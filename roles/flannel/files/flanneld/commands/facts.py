@@ -21,9 +21,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntr
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store, open_store
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
 
+from flanneld.backends.vxlan import OVERHEAD
 from flanneld.commands.asking import ask_agent, parse_report
 from flanneld.commands.envfile import parse_env_file
-from flanneld.commands.probes import Probe, probe_paths
+from flanneld.commands.probes import Probe, can_ping, probe_paths
 from flanneld.commands.settings import Settings
 from flanneld.commands.traces import read_unit
 from flanneld.outputs.remembered import RememberedLease
@@ -73,7 +74,8 @@ class Facts:
 
     sysctls: by path below /proc/sys, None for what does not exist. capabilities: of the agent, or of this process when
     none runs (capabilities(7), CapEff). udp_ports: local ports that somebody has opened. iptables, nftables: the
-    rules as their programs print them, "" without such a program. tx_checksum: by name of our devices.
+    rules as their programs print them, "" without such a program. tx_checksum: by name of our devices. pings: there
+    is a program to probe with.
     """
 
     settings: Settings
@@ -99,6 +101,7 @@ class Facts:
     forward_drops: Tuple[Tuple[str, str], ...]
     tx_checksum: Mapping[str, bool]
     probes: Tuple[Probe, ...]
+    pings: bool
 
     @property
     def own_key(self) -> str:
@@ -135,6 +138,7 @@ def read_facts(settings: Settings) -> Facts:
     links = {link.name: link for link in read_links().values()}
     devices = _name_devices(settings, config)
     scope = Scope(frozenset(devices.values()), "", ())
+    subnet_env = _read_subnet_env(Path(settings.options.subnet_file))
     addresses = tuple(AddressTable(scope).dump().values())
     return Facts(
         settings=settings,
@@ -146,7 +150,7 @@ def read_facts(settings: Settings) -> Facts:
         config=config,
         config_error=config_error,
         remembered=remembered,
-        subnet_env=_read_subnet_env(Path(settings.options.subnet_file)),
+        subnet_env=subnet_env,
         links=links,
         addresses=addresses,
         routes=read_routes(),
@@ -166,7 +170,10 @@ def read_facts(settings: Settings) -> Facts:
         nftables=_read_rules("nft", "list", "ruleset"),
         forward_drops=_read_forward_drops(tuple(_list_flows(config, report, devices, addresses))),
         tx_checksum=dict(_read_tx_checksums(devices, links)),
-        probes=_probe(store, _find_own_key(report, remembered), devices, links),
+        probes=_probe(
+            store, _find_own_key(report, remembered), _find_sizes(config, devices, links, subnet_env)
+        ),
+        pings=can_ping(),
     )
 
 
@@ -176,11 +183,25 @@ def _find_own_key(report: Optional[Report], remembered: Optional[RememberedLease
     return remembered.lease.key if remembered is not None else ""
 
 
-def _probe(
-    store: Optional[StoreFacts], own_key: str, devices: Mapping[Family, str], links: Mapping[str, Link]
-) -> Tuple[Probe, ...]:
+def _probe(store: Optional[StoreFacts], own_key: str, sizes: Mapping[Family, int]) -> Tuple[Probe, ...]:
     others = [lease for lease in store.leases if lease.key != own_key] if store is not None else []
-    return probe_paths(others, devices, links)
+    return probe_paths(others, sizes)
+
+
+def _find_sizes(
+    config: Optional[NetworkConfig],
+    devices: Mapping[Family, str],
+    links: Mapping[str, Link],
+    subnet_env: Optional[Mapping[str, str]],
+) -> Dict[Family, int]:
+    """Bytes of the packet that leaves this host with a full one of a container in it; none where that is not known."""
+    mtu = (subnet_env or {}).get("FLANNEL_MTU", "")
+    if config is not None and config.backend.type == "host-gw":  # as it is: nothing is wrapped around it
+        return {family: int(mtu) for family in config.families if mtu.isdigit()}
+    found = {family: links.get(name) for family, name in devices.items()}
+    return {
+        family: link.mtu + OVERHEAD[family] for family, link in found.items() if isinstance(link, VxlanLink)
+    }
 
 
 def _attempt(read: Callable[[], Value]) -> Tuple[Optional[Value], Optional[FlannelError]]:

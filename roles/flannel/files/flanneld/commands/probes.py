@@ -13,13 +13,14 @@ from typing import List, Mapping, Sequence, Tuple
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
-from flanneld.backends.vxlan import OVERHEAD
-from flanneld.tables.link import Link, VxlanLink
-
 MOST_PEERS = 5
 _HEADERS: Mapping[Family, int] = {IPV4: 20 + 8, IPV6: 40 + 8}  # IP and ICMP echo
 _SMALL = 56
 _SECONDS = 2
+
+
+def can_ping() -> bool:
+    return shutil.which("ping") is not None
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,19 @@ class Probe:
     large_passes: bool
 
 
-def probe_paths(
-    leases: Sequence[Lease], devices: Mapping[Family, str], links: Mapping[str, Link]
-) -> Tuple[Probe, ...]:
-    """Two pings that must not be fragmented to each of the first few hosts, all at once. leases: of other hosts."""
-    if shutil.which("ping") is None:
+def probe_paths(leases: Sequence[Lease], sizes: Mapping[Family, int]) -> Tuple[Probe, ...]:
+    """Two pings that must not be fragmented to each of the first few hosts, all at once.
+
+    leases: of other hosts. sizes: of the packet that leaves this host with a full one of a container in it.
+    """
+    if not can_ping():
         return ()
     begun: List[Tuple[str, Address, int, subprocess.Popen[bytes], subprocess.Popen[bytes]]] = []
-    for family, name in devices.items():
-        link = links.get(name)
+    for family, size in sizes.items():
         for lease in leases[:MOST_PEERS]:
             address = lease.attributes.public_address(family)
-            if address is None or not isinstance(link, VxlanLink):
+            if address is None:
                 continue
-            size = link.mtu + OVERHEAD[family]
             large = _ping(address, size - _HEADERS[family])
             begun.append((lease.key, address, size, _ping(address, _SMALL), large))
     return tuple(

@@ -86,6 +86,9 @@ def check_mtu(facts: Facts) -> Iterator[Finding]:
 
 def check_path(facts: Facts) -> Iterator[Finding]:
     """The same, with an MTU somewhere between the hosts that is smaller than at their ends."""
+    if not facts.pings:
+        step = "install ping (iputils) and look again; by hand: docs/operations.md"
+        yield Finding(WARN, "there is no ping, so the way was not probed", step)
     for probe in facts.probes:
         if probe.small_passes and not probe.large_passes:
             cause = (
