@@ -421,6 +421,17 @@ def test_a_port_that_firewalld_lets_in_is_open() -> None:
     assert told(replace(WELL, nftables=opened)) == []
 
 
+def test_what_stands_in_etcd_cannot_write_lines_of_its_own() -> None:
+    host = NodeEntry("b" * 32, "b3", "h3\n\x1b[2Jok    all\ud800", ip_address("192.0.2.3"), None, PEER.key)
+    bad = BadLease("/coreos.com/network/subnets/x\x1b]0;title\x07", "is not a subnet")
+    facts = in_store(
+        nodes=(STORE.nodes[0], host), bad_leases=(bad,), leases=(OWN, PEER, lease("10.5.9.0-24", "192.0.2.3"))
+    )
+    lines = told(facts)
+    assert all(line.isprintable() for line in lines)
+    assert any("h3\\n\\x1b[2Jok    all\\ud800" in line for line in lines)
+
+
 def test_a_reservation_never_ends() -> None:
     reserved = replace(OWN, lease_id=0)
     assert told(in_store(leases=(reserved, PEER), lifetimes={})) == []

@@ -134,6 +134,14 @@ def test_the_text(name: str, report: Report, all_peers: bool) -> None:
     assert text == golden.read_text(encoding="utf-8")
 
 
+def test_what_stands_in_etcd_is_neither_a_line_nor_a_command_to_the_terminal() -> None:
+    odd = "vxlan\n\x1b[2Jready\ud800"
+    peer = replace(ILL.peers[0], state="refused", reason=odd)
+    text = format_status(replace(ILL, peers=(peer,), unreadable=(odd,), not_ready=(odd,)), True)
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert text.count("vxlan\\n\\x1b[2Jready\\ud800") == 3
+
+
 def test_it_fits_a_screen() -> None:
     assert len(format_status(ILL, False).splitlines()) <= 45
 

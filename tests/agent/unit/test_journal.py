@@ -63,6 +63,13 @@ def test_text_in_the_journal_has_priorities_on_every_line(capsys, monkeypatch):
     assert all(line.startswith("<3>") for line in rest)
 
 
+def test_text_from_outside_stays_on_its_line(capsys):
+    set_up_log(0)
+    log.warning("Refused lease: BackendType is %s", "x\nI1127 00:00:00.000000 1 x.py:1] forged\x1b[2J é")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("BackendType is x\\nI1127 00:00:00.000000 1 x.py:1] forged\\x1b[2J é")
+
+
 def test_json_is_one_object_per_line(capsys, monkeypatch):
     # a priority would not be JSON
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")

@@ -10,6 +10,7 @@ from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 from flanneld.commands.checks import FAIL, Check, Finding, agent, consumers, kernel, store
 from flanneld.commands.facts import Facts, read_facts
 from flanneld.commands.settings import asks_for_help, read_settings
+from flanneld.outputs.one_line import escape
 
 USAGE = """\
 flanneld check [--instance=NAME]
@@ -50,5 +51,5 @@ def format_check(check: Check, findings: Optional[Sequence[Finding]]) -> Iterato
     elif not findings:
         yield f"ok    {check.name}"
     for finding in findings or ():
-        yield f"{finding.level:<5} {check.name}: {finding.cause}"
-        yield f"        next: {finding.next_step}"
+        yield f"{finding.level:<5} {check.name}: {escape(finding.cause)}"
+        yield f"        next: {escape(finding.next_step)}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Iterator, List, Optional, Sequence, Tuple
 
+from flanneld.outputs.one_line import escape
 from flanneld.outputs.report import LeaseReport, PeerReport, Report, StoreReport, TableReport
 
 _SHOWN_PEERS = 10
@@ -16,7 +17,7 @@ _WELL = "ok"
 def format_status(report: Report, all_peers: bool) -> str:
     """all_peers: a line for each peer, and not only for those that are not well."""
     return "".join(
-        f"{line}\n"
+        f"{escape(line)}\n"
         for line in (
             *_head(report),
             *_facts(report),

@@ -29,6 +29,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
 from flanneld.outputs.metrics import MetricsLibraryMissing, render_metrics
+from flanneld.outputs.one_line import escape
 from flanneld.outputs.report import Report
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def show_health(report: Report) -> Answer:
 def show_readiness(report: Report) -> Answer:
     if report.ready:
         return _answer(HTTPStatus.OK, "flanneld is ready\n")
-    lines = ["flanneld is not ready yet", *(" ".join(reason.split()) for reason in report.not_ready)]
+    lines = ["flanneld is not ready yet", *(escape(" ".join(reason.split())) for reason in report.not_ready)]
     return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{line}\n" for line in lines))
 
 

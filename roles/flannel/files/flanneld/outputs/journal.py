@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Tuple
 
+from flanneld.outputs.one_line import escape
 from flanneld.outputs.report import ErrorReport
 
 _ROOT = "flanneld"
@@ -34,7 +35,7 @@ class KlogFormatter(logging.Formatter):
         self._prefix_priority = prefix_priority
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = escape(record.getMessage())
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
         stamp = time.strftime("%m%d %H:%M:%S", time.localtime(record.created))
