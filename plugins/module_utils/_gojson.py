@@ -37,9 +37,13 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _GO_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _QUOTED_LENGTH = 80
+_DEEPEST = 100
+"""Levels of nesting that are read; flannel's own documents have three. Python's limit depends on where the stack
+stands, so that what was read in one place could not be read again in another."""
 
 
 def read_text(document: Union[str, bytes]) -> str:
@@ -55,7 +59,19 @@ def decode(text: str) -> Value:
         value: Value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+    if text.count("[") + text.count("{") > _DEEPEST and _count_levels(text) > _DEEPEST:
+        raise ValueError("is nested too deeply")
     return value
+
+
+def _count_levels(text: str) -> int:
+    """The deepest nesting in a JSON text."""
+    level = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        opening, closing = match.groups()
+        level += bool(opening) - bool(closing)
+        deepest = max(deepest, level)
+    return deepest
 
 
 def read_members(document: Union[str, bytes]) -> List[Tuple[str, str]]:

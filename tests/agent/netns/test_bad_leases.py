@@ -138,6 +138,21 @@ def test_bytes_that_are_no_text_do_no_harm(pair: Cluster) -> None:
     assert_ping(one.container, two.container)
 
 
+def test_backend_data_of_any_depth_is_no_end_of_the_agent(pair: Cluster) -> None:
+    """Near Python's own limit it could be read where leases arrive, but not where they are judged."""
+    one, two = pair.nodes
+    before, pids = one.state(), [node.agent.pid for node in pair.nodes]
+    for depth in (90, *range(940, 995)):
+        data = "[" * depth + "]" * depth
+        value = f'{{"PublicIP":"192.0.2.77","BackendType":"vxlan","BackendData":{data}}}'
+        pair.put("subnets/10.5.210.0-24", value)
+    let_events_pass(pair)
+    assert [node.agent.pid for node in pair.nodes if node.agent.running] == pids
+    assert one.state() == before
+    pair.etcd.delete(f"{PREFIX}/subnets/10.5.210.0-24")
+    assert_ping(one.container, two.container)
+
+
 def test_an_agent_that_starts_among_bad_leases_sees_only_the_good_ones(pair: Cluster) -> None:
     one, two = pair.nodes
     before, logged = one.state(), len(one.agent.log)

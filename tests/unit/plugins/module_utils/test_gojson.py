@@ -55,6 +55,16 @@ def test_what_is_no_object_is_refused(text: str) -> None:
         read_members(text)
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_how_deep_a_text_may_be_nested_is_fixed(opening: str) -> None:
+    """What was read must be readable wherever the stack stands, or one lease ends every agent."""
+    closing = "]" if opening == "[" else "}"
+    decode(opening * 99 + "[]" + closing * 99)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        decode(opening * 100 + "[]" + closing * 100)
+    decode("[" + ",".join(['"[{\\"["', "[]", "{}"] * 100) + "]")
+
+
 def test_invalid_unicode_becomes_the_replacement_character() -> None:
     assert decode(read_text(b'"a\xffb"')) == "a\ufffdb"
     assert decode(read_text('"a\\ud800b"')) == "a\ufffdb"
