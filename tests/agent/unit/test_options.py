@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from flanneld.cli import main
+from flanneld.instance import Instance
 from flanneld.options import FLAGS, UsageError, parse_options
 
 
@@ -76,8 +77,8 @@ def test_a_flag_wins_over_its_variable():
         (["--firewall=ipchains"], {}, "flag --firewall: there is no 'ipchains'; use one of: auto, iptables, nftables, "
          "none"),
         (["--log-format=xml"], {}, "flag --log-format: there is no 'xml'; use one of: text, json"),
-        (["--instance=Blue-1"], {}, "flag --instance: 'Blue-1' cannot be part of a device name; use a short word of "
-         "lower-case letters and digits"),
+        (["--instance=Blue-1"], {}, "flag --instance: 'Blue-1' cannot be part of the names on a host; use a word of at "
+         "most 12 lower-case letters and digits, and not flanneld"),
         (["--subnet-lease-ttl=0"], {}, "flag --subnet-lease-ttl: the period is below one second; use 1 or more"),
         (["--etcd-endpoints="], {}, "flag --etcd-endpoints: it is empty; name at least one endpoint: http://192.0.2.1:2379"),
     ],
@@ -118,6 +119,16 @@ def test_the_instance_names_every_path_that_is_not_given():
     )
     given = parse_options(["--instance=blue", "--subnet-file=/run/x.env", "--state-dir=/srv/y"], {})
     assert (given.subnet_file, given.state_dir) == ("/run/x.env", "/srv/y")
+
+
+def test_an_instance_has_names_of_its_own_that_are_not_too_long():
+    for name in ("a", "blue", "flanneld2", "a" * 12):
+        instance = Instance(parse_options([f"--instance={name}"], {}).instance)
+        assert len(instance.masquerade_chain) <= 28
+        assert instance.env_file != Instance().env_file
+    for name in ("flanneld", "a" * 13):  # its env file is that of the default one; iptables refuses its chain
+        with pytest.raises(UsageError, match="at most 12 lower-case letters and digits, and not flanneld"):
+            parse_options([f"--instance={name}"], {})
 
 
 def test_the_default_instance_has_upstream_s_path():

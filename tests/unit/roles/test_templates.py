@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flanneld.instance import Instance
+import yaml
+from flanneld.instance import NAME, Instance
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIT_FILES = [
@@ -252,6 +253,11 @@ def test_the_role_names_things_as_flanneld_does(tmp_path: Path, name: str) -> No
     assert unit["EnvironmentFile"] == instance.env_file
     assert f"/run/{unit['RuntimeDirectory']}" == instance.run_dir
     assert f"/var/lib/{unit['StateDirectory']}" == instance.state_dir
+
+
+def test_role_and_flanneld_take_the_same_names() -> None:
+    variables = yaml.safe_load((ROOT / "roles/flannel/vars/main.yml").read_text(encoding="utf-8"))
+    assert variables["__flannel_has_name"] == "{{ flannel_instance is match('^" + NAME + "$') }}"
 
 
 def test_only_the_default_instance_has_to_do_with_docker(tmp_path: Path) -> None:

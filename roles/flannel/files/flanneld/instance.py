@@ -16,11 +16,13 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, 
 
 DEFAULT = "default"
 LONGEST_DEVICE_NAME = 15  # IFNAMSIZ less its NUL
+NAME = "(?!flanneld$)[a-z0-9]{1,12}"
+"""What an instance may be called. The name of a chain has 28 characters at most; flanneld.env is that of `default`."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """name: `default`, or a short word of lower-case letters and digits."""
+    """name: `default`, or another that matches NAME."""
 
     name: str = DEFAULT
 

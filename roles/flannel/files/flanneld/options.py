@@ -22,7 +22,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     parse_ipv6,
 )
 
-from flanneld.instance import DEFAULT, Instance
+from flanneld.instance import DEFAULT, NAME, Instance
 
 _EXAMPLE = Instance("blue")
 
@@ -345,11 +345,11 @@ def _check(options: Options) -> None:
                 f"there is no {getattr(options, name)!r}",
                 f"use one of: {', '.join(allowed)}",
             )
-    if not re.fullmatch("[a-z0-9]+", options.instance):
+    if not re.fullmatch(NAME, options.instance):
         raise UsageError(
             "flag --instance",
-            f"{options.instance!r} cannot be part of a device name",
-            "use a short word of lower-case letters and digits",
+            f"{options.instance!r} cannot be part of the names on a host",
+            "use a word of at most 12 lower-case letters and digits, and not flanneld",
         )
     if bool(options.etcd_username) != bool(options.etcd_password_file):
         raise UsageError(
