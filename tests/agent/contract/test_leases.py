@@ -16,6 +16,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     ConfigError,
     FlannelError,
     OutOfSubnets,
+    StoreUnavailable,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._lease import (
     Layout,
@@ -458,6 +459,47 @@ def background():
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
+
+
+class NotingStore:
+    """A store that notes what it is asked, and cannot say how long a lease has left."""
+
+    def __init__(self, store, calls):
+        self._store, self._calls = store, calls
+
+    def __getattr__(self, name):
+        def ask(*arguments):
+            self._calls.append(name)
+            if name == "time_to_live":
+                raise StoreUnavailable("etcd lease", "the call failed", "look at etcd")
+            return getattr(self._store, name)(*arguments)
+
+        return ask
+
+
+def test_a10_however_many_leases_there_are_a_list_is_one_call(world):
+    """Upstream asks for the time to live of each, one after the other, and loses a lease where that fails."""
+    asked = []
+    for count in (2, 40):
+        for number in range(count // 2, count):
+            world.manager().acquire(make_claim(number), config())
+        calls, listings, stop = [], [], threading.Event()
+
+        def note(listing, listings=listings, stop=stop):
+            listings.append(listing)
+            stop.set()
+
+        manager = replace(
+            world.manager(), open_store=lambda calls=calls: NotingStore(world.open_store(), calls)
+        )
+        lease = manager.acquire(make_claim(100 + count), config())
+        manager.watch_leases(note, stop)
+        assert lease.key in {one.key for one in listings[0].leases}
+        assert {one.key for one in listings[0].leases} == set(world.leased_keys())
+        asked.append(calls)
+    assert asked[0] == asked[1]
+    assert "time_to_live" not in asked[0]
+    assert not overlapping_pairs(subnets_of(world)[0])
 
 
 def test_watch_lists_first_and_misses_nothing(manager, store, background):
