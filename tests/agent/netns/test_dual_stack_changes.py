@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Dict, List, Optional
 
 import pytest
@@ -277,14 +278,48 @@ def test_a17_a_former_gateway_leaves_nothing(cluster: Cluster) -> None:
     cluster.configure("host-gw", ipv6=True)
     one, two = cluster.join(1, 2)
     assert_both(one, two)
-    before, (mine,) = one.routes6(), one.routes_to(two.host.subnet6)
+    before = one.routes(), one.routes6()
     one.agent.stop()
-    one.host.ip("route add fd05:0:0:20::/64 via fd00:192::99 dev eth0")
-    one.host.ip(f"route replace {two.host.subnet6} via fd00:192::99 dev eth0")
+    wrong = {str(two.host.subnet): "192.0.2.99", str(two.host.subnet6): "fd00:192::99"}
+    for subnet, gateway in (
+        ("10.5.20.0/24", "192.0.2.99"),
+        ("fd05:0:0:20::/64", "fd00:192::99"),
+        *wrong.items(),
+    ):
+        one.host.ip(f"route replace {subnet} via {gateway} dev eth0")
     one.agent.start()
-    wait_until(lambda: one.routes6() == before, "the route of a former peer is gone, the wrong gateway right")
-    one.host.ip(f"route replace {two.host.subnet6} via fd00:192::99 dev eth0")
-    wait_until(lambda: one.routes_to(two.host.subnet6) == [mine], "the gateway is right again")
+    one.agent.wait_ready()
+    wait_until(
+        lambda: (one.routes(), one.routes6()) == before,
+        "the routes of a former peer are gone, the wrong gateways right",
+    )
+    for subnet, gateway in wrong.items():
+        one.host.ip(f"route replace {subnet} via {gateway} dev eth0")
+    wait_until(lambda: (one.routes(), one.routes6()) == before, "the gateways are right again")
+    assert_both(one, two)
+
+
+def test_a17_a_peer_with_another_address_has_one_route(cluster: Cluster) -> None:
+    """Upstream's RouteCache tests, in both families: the former gateway is forgotten, and nothing brings it back."""
+    cluster.configure("host-gw", ipv6=True)
+    (one,) = cluster.join(1, flags=("--kernel-resync=1",))
+    for number in (77, 78):
+        value = {
+            "PublicIP": f"192.0.2.{number}",
+            "PublicIPv6": f"fd00:192::{number}",
+            "BackendType": "host-gw",
+        }
+        cluster.put_with_lease("subnets/10.5.220.0-24&fd05:0:0:d220::-64", json.dumps(value))
+        wanted = {"10.5.220.0/24": f"192.0.2.{number}", "fd05:0:0:d220::/64": f"fd00:192::{number}"}
+        for subnet, gateway in wanted.items():
+            wait_until(lambda subnet=subnet: len(one.routes_to(subnet)) == 1, f"one route to {subnet}")
+            wait_until(
+                lambda subnet=subnet, gateway=gateway: f" via {gateway} " in one.routes_to(subnet)[0],
+                f"it leads over {gateway}",
+            )
+    time.sleep(2)  # a full pass or two
+    assert [len(one.routes_to(subnet)) for subnet in wanted] == [1, 1]
+    assert all(f" via {gateway} " in one.routes_to(subnet)[0] for subnet, gateway in wanted.items())
 
 
 def restart(node: Node, *more: str) -> None:

@@ -72,6 +72,7 @@ def test_a_mac_is_remembered_by_device(tmp_path):
     state.remember_mac("flannel.1", MAC)
     state.remember_mac("flannel.7", MAC)
     assert StateDir(tmp_path / "new").recall_mac("flannel.1") == MAC
+    assert (tmp_path / "new/flannel.1.mac").read_text() == f"{MAC}\n"
     assert state.list_devices() == {"flannel.1", "flannel.7"}
 
 

@@ -53,6 +53,16 @@ def test_command_of_the_package_is_extended(generator: ModuleType, tmp_path: Pat
     assert made == f"ExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS {OURS}"
 
 
+def test_the_drop_in_word_for_word(generator: ModuleType, tmp_path: Path) -> None:
+    generate(generator, tmp_path, {"lib/docker.service": DEBIAN})
+    assert (tmp_path / "out/docker.service.d/zz-flannel.conf").read_text(encoding="utf-8") == (
+        "# Made from the other files of docker.service by the generator flannel-docker; do not edit.\n"
+        "[Service]\n"
+        "ExecStart=\n"
+        "ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS $DOCKER_OPT_BIP $DOCKER_OPT_IPMASQ $DOCKER_OPT_MTU\n"
+    )
+
+
 def test_without_docker_nothing_is_made(generator: ModuleType, tmp_path: Path) -> None:
     assert generate(generator, tmp_path, {"lib/docker.service.d/override.conf": DEBIAN}) == ""
 
