@@ -378,7 +378,7 @@ except Exception:
 """
 
 
-def test_nothing_shows_the_password_or_the_token(guarded, password_file):
+def test_a27_nothing_shows_the_password_or_the_token(guarded, password_file):
     arguments = [
         f"--etcd-endpoints={guarded.endpoint}", f"--etcd-cafile={guarded.options.ca_cert}",
         f"--etcd-username={USER}", f"--etcd-password-file={password_file}",

@@ -516,7 +516,7 @@ def test_watch_lists_first_and_misses_nothing(manager, store, background):
     assert get().changes == ((other.subnets, None),)
 
 
-def test_junk_is_named_and_takes_no_lease_away(manager, store, background):
+def test_a8_junk_is_named_and_takes_no_lease_away(manager, store, background):
     lease = manager.acquire(make_claim(2), config())
     junk = {"junk": b"", f"x{lease.key}": b"{}", "10.5.7.0-24": b"\xff\xfe", "10.5.8.0-24": b'{"PublicIP":1}'}
     for key, value in junk.items():

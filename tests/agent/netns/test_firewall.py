@@ -67,7 +67,7 @@ def test_forward_rules_can_be_declined(cluster: Cluster) -> None:
     assert_no_ping(one.container, two.container)
 
 
-def test_docker_puts_its_jumps_first_and_we_come_back_before_them(cluster: Cluster) -> None:
+def test_a22_docker_puts_its_jumps_first_and_we_come_back_before_them(cluster: Cluster) -> None:
     """A Docker that starts: ip-masq=true in its own chain order, DROP as policy, its jumps at the top."""
     cluster.configure("vxlan")
     one, two = cluster.join(1, 2, flags=("--ip-masq",))
@@ -142,7 +142,7 @@ def test_nftables_by_the_network_config(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("manager", ["iptables", "nftables"])
-def test_flush_ruleset_is_survived(cluster: Cluster, manager: str) -> None:
+def test_a21_flush_ruleset_is_survived(cluster: Cluster, manager: str) -> None:
     cluster.configure("vxlan")
     one, two = cluster.join(1, 2, flags=("--ip-masq", f"--firewall={manager}", "--iptables-resync=3600"))
     assert_ping(one.container, two.container)

@@ -172,7 +172,7 @@ def test_the_rules_of_one_family_are_complete_without_the_other(router: Router, 
 
 
 @pytest.mark.parametrize("forward_policy", ["ACCEPT", "DROP"])
-def test_from_one_manager_to_the_other_to_none_and_nothing_stays(
+def test_a22_from_one_manager_to_the_other_to_none_and_nothing_stays(
     router: Router, plan: Plan, forward_policy: str
 ) -> None:
     iptables = "iptables" if plan.version == 4 else "ip6tables"

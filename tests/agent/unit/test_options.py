@@ -93,8 +93,16 @@ def test_an_unbuilt_flag_at_its_default_asks_for_nothing():
     parse_options(["--healthz-port=0", "--kube-subnet-mgr=false"], {})
 
 
-def test_a_password_is_never_shown(capsys):
-    assert main(["--etcd-password=hunter2"], {}) == 2
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--etcd-password=hunter2"], {}),
+        (["-etcd-password", "hunter2"], {}),
+        ([], {"FLANNELD_ETCD_PASSWORD": "hunter2"}),
+    ],
+)
+def test_a27_a_password_as_upstream_takes_it_is_refused_and_never_shown(capsys, arguments, environment):
+    assert main(arguments, environment) == 2
     captured = capsys.readouterr()
     assert "hunter2" not in captured.out + captured.err
 
