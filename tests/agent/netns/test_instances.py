@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
@@ -214,3 +214,52 @@ def test_one_ends_is_cleaned_up_and_comes_back_beside_the_other(
     assert read_report(other.agent)["ready"]
     for table in read_report(other.agent)["tables"]:
         assert table["repairs"] == 0, table
+
+
+@pytest.mark.parametrize(
+    "theirs", ["10.11.0.0/16", "10.11.128.0/17", "10.0.0.0/8"], ids=["same", "inside", "around"]
+)
+def test_a_network_that_overlaps_another_of_the_host_is_refused(cluster: Cluster, theirs: str) -> None:
+    """Each agent would take the other's routes for leftovers, and remove them without end. Who was there first stays,
+    over restarts, too."""
+    cluster.etcd.put(f"{VXLAN.prefix}/config", VXLAN.config(False))
+    cluster.etcd.put(f"{SECOND_VXLAN.prefix}/config", replace(SECOND_VXLAN, network=theirs).config(False))
+    nodes = [cluster.add_node(number, f"--etcd-prefix={VXLAN.prefix}", "--ip-masq") for number in (1, 2)]
+    first = Member(VXLAN, nodes[0].agent), Member(VXLAN, nodes[1].agent)
+    for member in first:
+        member.agent.start()
+    for member in first:
+        member.agent.wait_ready()
+        member.add_dummy()
+    assert_connected(first)
+    one = first[0]
+    before = one.state()
+    flags = (
+        f"--etcd-endpoints={cluster.etcd.endpoint}",
+        "--iface=eth0",
+        f"--etcd-prefix={SECOND_VXLAN.prefix}",
+    )
+    with ExitStack() as stack:
+        second = Agent(one.host, *flags, instance=SECOND_VXLAN.instance)
+        stack.callback(second.close)
+        with one.pinging(first[1]):
+            second.start()
+            complaint = second.wait_complaint(1)
+            assert f"network {theirs} of instance blue overlaps 10.11.0.0/16 of instance default" in complaint
+            assert one.agent.stop() == 0
+            one.agent.start()
+            one.agent.wait_ready()
+            assert one.state() == before
+        assert not second.subnet_file.exists()
+        cluster.etcd.put(f"{SECOND_VXLAN.prefix}/config", SECOND_VXLAN.config(False))
+        second.wait_ready()
+        assert one.reaches(first[1])
+        # The other way round: a config that comes later is not taken, and what was there goes on.
+        cluster.etcd.put(f"{SECOND_VXLAN.prefix}/config", replace(SECOND_VXLAN, network=theirs).config(False))
+        wait_until(lambda: "overlaps" in second.complaints()[-1], "it says that it keeps what it has")
+        second.stop()
+        second.start()
+        second.wait_ready()
+        assert "FLANNEL_NETWORK=10.12.0.0/16\n" in second.subnet_file.read_text()
+        assert one.reaches(first[1])
+    assert one.state() == before

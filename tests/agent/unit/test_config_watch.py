@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from flanneld.config_watch import ConfigWatch
 from flanneld.leasing import ConfigSeen
 
@@ -44,6 +47,19 @@ def test_a_config_that_cannot_be_used_is_pending_and_never_taken(text, cause):
         config = watch(agreed)
         assert not config.see(ConfigSeen(text))
         assert cause in config.pending
+
+
+def test_what_cannot_be_used_is_for_the_host_to_say():
+    def require(config):
+        if config.ipv4.network.overlaps(ip_network("10.6.128.0/17")):
+            raise ConfigError("network config", "another instance has it", "choose another")
+
+    for agreed in (True, False):
+        config = ConfigWatch("/p/config", parse_config(OURS), agreed, require)
+        assert not config.see(ConfigSeen(OTHER))
+        assert "another instance has it" in config.pending
+        assert not config.see(ConfigSeen(OURS))
+        assert config.pending == ""
 
 
 def test_only_a_start_with_an_old_config_is_made_again():

@@ -18,6 +18,7 @@ FLOORS = (
     ("backends", "firewall", "leasing", "reconciler", "options"),
     ("outputs", "plan", "consumers", "standing"),
     ("last_life", "config_watch"),
+    ("other_instances",),
     ("startup", "memory", "desk"),
     ("datapath",),
     ("readiness",),

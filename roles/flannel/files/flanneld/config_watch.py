@@ -9,7 +9,7 @@ The config is read once: changing it under running containers needs their bridge
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import Callable, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
@@ -21,13 +21,21 @@ log = logging.getLogger(__name__)
 
 
 class ConfigWatch:
-    """key: of the config, for messages. own: what we run with. agreed: the store had it when we started.
+    """key: of the config, for messages. own: what we run with. agreed: the store had it when we started. require:
+    raises ConfigError for a config that this agent cannot run with.
 
     pending: what somebody has to do about the config, "" if nothing.
     """
 
-    def __init__(self, key: str, own: NetworkConfig, agreed: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        own: NetworkConfig,
+        agreed: bool,
+        require: Callable[[NetworkConfig], None] = require_backend,
+    ) -> None:
         self._key = key
+        self._require = require
         self._own = own
         self._agreed = agreed
         self._seen: Optional[str] = None
@@ -44,7 +52,7 @@ class ConfigWatch:
         first, self._seen = self._seen is None, seen
         self.pending = ""
         try:
-            config = _read(message.text)
+            config = self._read(message.text)
         except FlannelError as error:
             self.pending = (
                 f"network config {self._key}: {error.cause}; {error.next_step}; this agent keeps the old one"
@@ -68,10 +76,11 @@ class ConfigWatch:
         log.warning("%s", self.pending)
         return False
 
-
-def _read(text: Optional[str]) -> NetworkConfig:
-    if text is None:
-        raise ConfigError("network config", "the key is gone", "write it with weft.flannel.flannel_network")
-    config = parse_config(text)
-    require_backend(config)
-    return config
+    def _read(self, text: Optional[str]) -> NetworkConfig:
+        if text is None:
+            raise ConfigError(
+                "network config", "the key is gone", "write it with weft.flannel.flannel_network"
+            )
+        config = parse_config(text)
+        self._require(config)
+        return config

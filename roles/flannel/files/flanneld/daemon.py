@@ -46,6 +46,7 @@ from flanneld.leasing import (
 from flanneld.leasing.peers import Outcome, Peers
 from flanneld.memory import Memory
 from flanneld.options import Options
+from flanneld.other_instances import require_usable
 from flanneld.outputs.files import FileError
 from flanneld.outputs.journal import LastErrors
 from flanneld.outputs.notify import notify, ping_watchdog
@@ -112,7 +113,12 @@ class Daemon:
             joined.node.lease, options.subnet_lease_ttl, joined.expires_in, joined.confirmed
         )
         self._memory = Memory(state, joined.config_text)
-        self._config = ConfigWatch(options.layout.config, joined.node.config, joined.confirmed)
+        self._config = ConfigWatch(
+            options.layout.config,
+            joined.node.config,
+            joined.confirmed,
+            functools.partial(require_usable, instance=joined.node.instance),
+        )
         self._readiness = Readiness(
             options, joined, self._path, self._peers, self._standing, self._config, errors
         )

@@ -9,7 +9,10 @@ host can move between the two daemons in place; every other instance carries its
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Family
@@ -95,3 +98,11 @@ class Instance:
     def nftables_table(self, family: Family) -> str:
         """Name of our nftables table in that family (spec 6.3)."""
         return f"flannel-{family.name}{self._suffix}"
+
+
+def list_instances() -> Tuple[Instance, ...]:
+    """Those that have a state directory on this host."""
+    default = Path(Instance().state_dir)
+    names = (path.name[len(default.name) :] for path in default.parent.glob(f"{default.name}*"))
+    found = (Instance(name[1:] or DEFAULT) for name in names if re.fullmatch(f"|-{NAME}", name))
+    return tuple(sorted(found, key=lambda instance: instance.name))

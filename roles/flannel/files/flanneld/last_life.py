@@ -56,8 +56,8 @@ class LastLife:
         """Its networks that the config does not have any more, whose routes are ours to remove."""
         if self.remembered is None:
             return ()
-        now = _list_networks(config)
-        return tuple(one for one in _list_networks(parse_config(self.remembered.config)) if one not in now)
+        now = list_networks(config)
+        return tuple(one for one in list_networks(parse_config(self.remembered.config)) if one not in now)
 
     def find_time_left(self) -> Optional[float]:
         """Seconds until its lease ends, by this host's clock, below 0 when it has; None without an end."""
@@ -70,6 +70,7 @@ class LastLife:
         return self.remembered is not None and self.remembered.was_lost(lease, config_text, time.time())
 
 
-def _list_networks(config: NetworkConfig) -> Tuple[Network, ...]:
+def list_networks(config: NetworkConfig) -> Tuple[Network, ...]:
+    """One for each family that is on."""
     pools = (config.pool(family) for family in config.families)
     return tuple(pool.network for pool in pools if pool is not None)

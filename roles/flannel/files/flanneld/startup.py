@@ -31,6 +31,7 @@ from flanneld.last_life import LastLife
 from flanneld.leasing import Claim, Identity, KnownPeers, SubnetManager
 from flanneld.leasing.backoff import Backoff
 from flanneld.options import Options
+from flanneld.other_instances import require_usable
 from flanneld.outputs.notify import ping_watchdog
 from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
@@ -155,7 +156,7 @@ def _find_config(start: Start, last: LastLife) -> Tuple[str, bool]:
     store is away, or has lost it."""
     try:
         text = start.manager.read_config()
-        require_backend(parse_config(text))
+        require_usable(parse_config(text), start.instance)
     except (ConfigError, StoreUnavailable) as error:
         if last.remembered is None:
             raise
