@@ -13,9 +13,11 @@ import json
 from ipaddress import IPv4Network, ip_interface, ip_network
 from typing import Any, Dict, List, Optional, Sequence
 
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import overlaps
+
 from tests.support.cluster import Cluster
 from tests.support.netns import Host
-from tests.support.upstream import NETWORK, Peer, Upstream
+from tests.support.upstream import NETWORK, NETWORK6, Peer, Side, Upstream
 
 
 def start_upstream(cluster: Cluster, upstream: Upstream, peers: Sequence[Peer]) -> None:
@@ -23,11 +25,11 @@ def start_upstream(cluster: Cluster, upstream: Upstream, peers: Sequence[Peer]) 
     host = upstream.host
     previous = read_previous_subnet(host.subnet_file.read_text())
     assert previous == upstream.subnet
-    assert find_lease(cluster.leases(), str(host.address)) == upstream.subnet
-    if upstream.backend == "vxlan":
-        difference = compare_device(host, vni=1, port=0, gbp=False)
-        assert not difference, f"upstream would make flannel.1 anew: {difference}"
-        configure_address(host, upstream.subnet)
+    assert find_lease(cluster.leases(), str(host.address)) == upstream.lease_key
+    for side in upstream.sides if upstream.backend == "vxlan" else ():
+        difference = compare_device(host, side, vni=1, port=0, gbp=False)
+        assert not difference, f"upstream would make {side.device} anew: {difference}"
+        configure_address(host, side)
     upstream.leave_lease(cluster)
     set_up_firewall(upstream)
     for peer in peers:
@@ -51,30 +53,33 @@ def read_previous_subnet(text: str) -> Optional[IPv4Network]:
     return found[0] if len(found) == 1 else None
 
 
-def find_lease(leases: Dict[str, str], public_ip: str) -> Optional[IPv4Network]:
+def find_lease(leases: Dict[str, str], public_ip: str) -> str:
     """Spec 2.7: the first lease in key order whose PublicIP is ours, if it is compatible with the config."""
     for key in sorted(leases):
-        if json.loads(leases[key]).get("PublicIP") != public_ip:
+        value, subnets = json.loads(leases[key]), key.rpartition("/")[2]
+        if value.get("PublicIP") != public_ip:
             continue
-        subnet = ip_network(key.rpartition("/")[2].replace("-", "/"))
-        assert isinstance(subnet, IPv4Network)
-        assert subnet.prefixlen == 24, f"{key} would be deleted"
-        assert subnet.subnet_of(NETWORK), f"{key} would be deleted"
-        return subnet
-    return None
+        parts = [ip_network(part[::-1].replace("-", "/", 1)[::-1]) for part in subnets.split("&")]
+        lengths = [(part.version, part.prefixlen) for part in parts]
+        assert lengths in ([(4, 24)], [(4, 24), (6, 64)]), f"{key} would be deleted"
+        assert (len(parts) == 2) == bool(value["PublicIPv6"]), f"{key} would be deleted"
+        networks = {4: NETWORK, 6: NETWORK6}
+        assert all(overlaps(part, networks[part.version]) for part in parts), f"{key} would be deleted"
+        return subnets
+    return ""
 
 
-def compare_device(host: Host, vni: int, port: int, gbp: bool) -> str:
+def compare_device(host: Host, side: Side, vni: int, port: int, gbp: bool) -> str:
     """Spec 5.3, "Existing device": the first difference, "" for a device that is taken over as it is."""
-    (device,) = json.loads(host.execute("ip", "-d", "-j", "link", "show", "flannel.1"))
+    (device,) = json.loads(host.execute("ip", "-d", "-j", "link", "show", side.device))
     info: Dict[str, Any] = device["linkinfo"]
     data: Dict[str, Any] = info.get("info_data", {})
     wanted = {
         "link type": ("vxlan", info["info_kind"]),
         "vni": (vni, data.get("id")),
         "vtep (external) interface": ("eth0", data.get("link")),
-        "vtep (external) IP": (str(host.address), data.get("local")),
-        "group address": (None, data.get("group")),
+        "vtep (external) IP": (side.local, data.get("local6" if side.subnet.version == 6 else "local")),
+        "group address": (None, data.get("group") or data.get("group6")),
         "l2miss": (False, bool(data.get("l2miss"))),
         "port": (port or data.get("port"), data.get("port")),  # 0 never conflicts
         "gbp": (gbp, bool(data.get("gbp"))),
@@ -82,21 +87,27 @@ def compare_device(host: Host, vni: int, port: int, gbp: bool) -> str:
     return next((f"{what}: {a} vs {b}" for what, (a, b) in wanted.items() if a != b), "")
 
 
-def configure_address(host: Host, subnet: IPv4Network) -> None:
-    """Spec 5.0, EnsureV4AddressOnLink: nothing is to be removed or added; then the link is set up."""
-    (device,) = json.loads(host.execute("ip", "-j", "-4", "addr", "show", "flannel.1"))
-    found = {f"{one['local']}/{one['prefixlen']}" for one in device["addr_info"]}
-    assert found == {f"{subnet.network_address}/32"}
-    host.ip("link set flannel.1 up")
+def configure_address(host: Host, side: Side) -> None:
+    """Spec 5.0, EnsureV4AddressOnLink and EnsureV6: nothing is to be removed or added; then the link is set up."""
+    (device,) = json.loads(host.execute("ip", "-j", "addr", "show", side.device))
+    version = {4: "inet", 6: "inet6"}[side.subnet.version]
+    found = {
+        f"{one['local']}/{one['prefixlen']}"
+        for one in device["addr_info"]
+        if one["family"] == version and one["scope"] == "global"
+    }
+    assert found == {f"{side.subnet.network_address}/{side.subnet.max_prefixlen}"}
+    host.ip(f"link set {side.device} up")
 
 
 def add_vxlan_peer(host: Host, peer: Peer) -> None:
     """Spec 5.3, "Peer added": NeighSet, FDB, RouteReplace; the route is replaced, not joined by a second one."""
     vtep = peer.subnet.network_address
-    host.ip(f"neigh replace {vtep} lladdr {peer.mac} dev flannel.1 nud permanent")
-    entry = f"{peer.mac} dev flannel.1 dst {peer.public_ip} self permanent"
+    device = "flannel-v6.1" if peer.subnet.version == 6 else "flannel.1"
+    host.ip(f"neigh replace {vtep} lladdr {peer.mac} dev {device} nud permanent")
+    entry = f"{peer.mac} dev {device} dst {peer.public_ip} self permanent"
     host.execute("bridge", "fdb", "replace", *entry.split())
-    host.ip(f"route replace {peer.subnet} via {vtep} dev flannel.1 onlink")
+    host.ip(f"route replace {peer.subnet} via {vtep} dev {device} onlink")
 
 
 def add_direct_route(host: Host, peer: Peer) -> None:
@@ -111,7 +122,8 @@ def set_up_firewall(upstream: Upstream) -> None:
     if upstream.nftables:
         upstream.leave_firewall()
         return
-    for table, chain in (("nat", "FLANNEL-POSTRTG"), ("filter", "FLANNEL-FWD")):
-        host.execute("iptables", "-t", table, "-F", chain)
+    for side in upstream.sides:
+        host.execute(side.program, "-t", "nat", "-F", "FLANNEL-POSTRTG")
+        host.execute(side.program, "-t", "filter", "-F", "FLANNEL-FWD")
     for rule in upstream.rules():
         host.execute("sh", "-c", f"{rule.replace(' -A ', ' -D ', 1)} 2>/dev/null; {rule}")
