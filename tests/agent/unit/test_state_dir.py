@@ -14,11 +14,17 @@ import uuid
 from pathlib import Path
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._mac import parse_mac
+from flanneld.last_life import LastLife
 from flanneld.leasing import KnownPeers
-from flanneld.outputs.remembered import RememberedLease
+from flanneld.leasing.peers import Peers
+from flanneld.outputs.remembered import RememberedLease, format_peers, format_remembered_lease
 from flanneld.outputs.state_dir import StateDir
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from tests.support.leases import lease
+from tests.support.leases import lease, vxlan_rules
 
 MAC = "02:00:00:00:00:01"
 CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
@@ -341,3 +347,59 @@ def test_forget_all_leaves_nothing_not_even_what_a_power_cut_left(tmp_path, mach
     assert state.forget_all() == (*listed, str(state.path))
     assert not state.path.exists()
     assert state.forget_all() == ()
+
+
+# --- fuzz
+
+GOOD = {
+    "identity.json": f'{{"version":1,"id":"{"0f" * 16}","machine":""}}\n'.encode(),
+    "lease.json": format_remembered_lease(LEASE).encode(),
+    "peers.json": format_peers(PEERS).encode(),
+    "flannel.1.mac": f"{MAC}\n".encode(),
+    "machine-id": b"0123456789abcdef0123456789abcdef\n",
+    "boot_id": b"01234567-89ab-cdef-0123-456789abcdef\n",
+}
+
+
+UNDAMAGED = {name: content for name, content in GOOD.items() if name != "machine-id"}
+"""With its machine-id, the directory would be that of another machine, and be emptied."""
+
+
+@st.composite
+def damaged(draw, content):
+    """Some bytes of it are others, are missing, or are there twice."""
+    first, last = sorted((draw(st.integers(0, len(content))), draw(st.integers(0, len(content)))))
+    middle = draw(st.sampled_from([b"", content[first:last] * 2]) | st.binary(max_size=8))
+    return content[:first] + middle + content[last:]
+
+
+CONTENTS = st.fixed_dictionaries(
+    {}, optional={name: st.just(good) | damaged(good) | st.binary(max_size=60) for name, good in GOOD.items()}
+)
+
+
+@settings(deadline=None)  # it writes to a disk
+@given(files=CONTENTS)
+@example(files=UNDAMAGED)
+def test_whatever_the_files_hold_a_start_has_an_identity_and_goes_on(tmp_path_factory, files):
+    directory = tmp_path_factory.mktemp("any")
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    state = StateDir(directory)
+    identity = state.read_identity(directory / "machine-id", directory / "boot_id")
+    assert re.fullmatch("[0-9a-f]{32}", identity.id)
+    assert identity.boot_id
+    assert state.recall_mac("flannel.1") is None or parse_mac(state.recall_mac("flannel.1"))
+    assert state.list_devices() <= {"flannel.1"}
+    known, last = state.recall_peers(), LastLife(state.recall_lease())
+    for text in (CONFIG, CONFIG.replace("10.5", "10.6")):
+        config = parse_config(text)
+        last.find_former_networks(config)
+        assert last.fits(config) <= (last.lease is not None)
+        last.was_robbed(LEASE.lease, text)
+        last.is_followed_by(LEASE.lease)
+    last.find_time_left()
+    rules = vxlan_rules(last.lease or LEASE.lease)
+    assert known is None or Peers(rules, 600).recall(known) is not None
+    if files == UNDAMAGED:
+        assert (known, last.remembered) == (PEERS, LEASE)
