@@ -20,7 +20,7 @@ from flanneld.leasing import LeaseChanges, LeaseListing, Unreadable
 from flanneld.leasing.peers import Peers
 from flanneld.outputs.remembered import format_peers, parse_peers
 from flanneld.tables.underlay import Underlay
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.random_leases import OWN_MAC, dual_lease, dual_rules
@@ -63,6 +63,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @pytest.mark.parametrize("name", BACKENDS)
 @given(values=st.lists(st.tuples(st.sampled_from(KEYS), VALUES), max_size=6))
 @example([(KEYS[0], b'{"PublicIP":"192.0.2.7","BackendType":"vxlan","BackendData":%s}' % (b"1" * 5000))])
