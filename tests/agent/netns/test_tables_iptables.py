@@ -221,6 +221,38 @@ def test_rules_of_others_that_only_mention_a_chain_stay(firewall: Firewall) -> N
     assert firewall.rules(IPV4, "filter", "FORWARD") == [rule]
 
 
+ODD_RULES: Dict[str, Tuple[bytes, ...]] = {
+    "counts only": (),
+    "Latin-1": (b"-m", b"comment", b"--comment", b"Gr\xfc\xdfe", b"-j", b"ACCEPT"),
+    "Latin-1, with our prefix": (b"-m", b"comment", b"--comment", b"FLANNEL- Gr\xfc\xdfe", b"-j", b"ACCEPT"),
+    "several lines": (b"-m", b"comment", b"--comment", b"FLANNEL-\nof mine", b"-j", b"ACCEPT"),
+}
+
+
+@pytest.mark.parametrize("rule", ODD_RULES.values(), ids=ODD_RULES.keys())
+def test_odd_rules_of_others_stay_and_do_not_end_the_agent(
+    firewall: Firewall, rule: Tuple[bytes, ...]
+) -> None:
+    program = firewall.programs[IPV4]
+    subprocess.run([program.iptables.encode(), b"-w", b"-A", b"FORWARD", *rule], check=True)
+    before = subprocess.check_output([program.iptables, "-w", "-S", "FORWARD"])
+    firewall.bring_in(forward(IPV4))
+    found = firewall.table.dump()
+    assert firewall.table.apply([Change(key, chain, None) for key, chain in found.items()]) == {}
+    assert subprocess.check_output([program.iptables, "-w", "-S", "FORWARD"]) == before
+
+
+@pytest.mark.parametrize("comment", [b"it's mine", b'"mine" \\', b"Gr\xfc\xdfe"])
+def test_a_jump_of_somebody_else_goes_whatever_its_comment(firewall: Firewall, comment: bytes) -> None:
+    program = firewall.programs[IPV4].iptables.encode()
+    firewall.bring_in(forward(IPV4))
+    jump = (b"-m", b"comment", b"--comment", comment, b"-j", b"FLANNEL-FWD")
+    subprocess.run([program, b"-w", b"-A", b"FORWARD", *jump], check=True)
+    assert firewall.table.dump()[forward(IPV4).key] != forward(IPV4)
+    firewall.bring_in(forward(IPV4))
+    assert firewall.rules(IPV4, "filter", "FORWARD") == [f"-A FORWARD {forward(IPV4).jump}"]
+
+
 def test_this_iptables_masquerades_fully_randomly(firewall: Firewall) -> None:
     assert has_random_fully(IPV4, firewall.programs)
     plain = masquerade(IPV4, random_fully=False)

@@ -18,7 +18,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILI
 from flanneld.firewall import Masquerade, Policy, iptables_chains, nftables_tables
 from flanneld.instance import Instance
 from flanneld.tables import KernelError
-from flanneld.tables.iptables import canonical_rule
+from flanneld.tables.iptables import canonical_rule, parse_save
 from flanneld.tables.nftables import parse_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,6 +119,8 @@ def test_the_names_are_those_of_the_instance(policy: Policy) -> None:
         ('-m comment --comment "flanneld" -j ACCEPT', "-m comment --comment flanneld -j ACCEPT"),
         ('-m comment --comment "flanneld masq" -j X', '-m comment --comment "flanneld masq" -j X'),
         ("! -s fd05::/48 -m mark --mark 0x4000/0x4000", "! -s fd05::/48 -m mark --mark 0x4000/0x4000"),
+        ('--comment "it\\\'s" -j X', '--comment "it\'s" -j X'),
+        ('--comment "of two', '--comment "of two'),
     ],
 )
 def test_quotes_are_where_they_are_needed(printed: str, rule: str) -> None:
@@ -132,6 +134,29 @@ def test_comments_of_others_survive_being_moved(text: str) -> None:
     once = canonical_rule(f"-m comment --comment {quoted} -j X")
     assert canonical_rule(once) == once
     assert f"--comment {quoted} -j X" in once
+
+
+PIECES = [
+    "*nat",
+    ":POSTROUTING",
+    "-A POSTROUTING",
+    " ",
+    "-j FLANNEL-FWD",
+    '"',
+    "\\",
+    "'",
+    "\n",
+    "\u2028",
+    "\udcfc",
+    "#",
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join))
+def test_no_output_of_iptables_save_ends_the_agent(text: str) -> None:
+    for saved in parse_save(text).values():
+        saved.find_chain(IPV4, "nat", "FLANNEL-FWD")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _LOCK_SECONDS = "5"
 _CHAIN_PREFIX = "FLANNEL-"  # jumps of other instances, and ours, may share the head of a parent chain
 _FULLY_RANDOM_SINCE = (1, 6, 2)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NEEDLESS_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?=')")  # iptables-save writes it's as it\'s
 
 MULTICAST: Mapping[Family, str] = MappingProxyType({IPV4: "224.0.0.0/4", IPV6: "ff00::/8"})
 """Destinations that no flannel rule masquerades (spec 6.1)."""
@@ -201,7 +202,7 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
     """
     tables: Dict[str, SavedTable] = {}
     current = SavedTable()
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a comment may hold what else splitlines() takes for the end of a line
         hidden = re.match(r"# Table `(nat|filter)' is incompatible", line)
         if hidden is not None:
             raise KernelError(
@@ -212,11 +213,12 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
         if line.startswith("*"):
             current = tables.setdefault(line[1:].strip(), SavedTable())
         elif line.startswith(":"):
-            name, policy = line[1:].split()[:2]
+            name, policy = (*line[1:].split(), "", "")[:2]
             current.chains.setdefault(name, [])
             current.policies[name] = policy
         elif line.startswith("-A "):
-            _option, name, rule = line.split(" ", 2)
+            # without match and target it only counts, and nothing follows the name
+            name, _space, rule = line[3:].partition(" ")
             # Of thousands of other rules (kube-proxy) only the place matters.
             text = canonical_rule(rule) if _CHAIN_PREFIX in line else rule
             current.chains.setdefault(name, []).append(text)
@@ -224,10 +226,15 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
 
 
 def canonical_rule(rule: str) -> str:
-    """The rule with quotes exactly where a word needs them: versions differ about it."""
-    return " ".join(
-        word if re.fullmatch(r"[\w./:,=!-]+", word) else _quote(word) for word in shlex.split(rule)
-    )
+    """The rule with quotes exactly where a word needs them: versions differ about it.
+
+    As it is, if it is but the first line of one: a comment with a line break is printed over several.
+    """
+    try:
+        words = shlex.split(_NEEDLESS_ESCAPE.sub(r"\1", rule))
+    except ValueError:
+        return rule
+    return " ".join(word if re.fullmatch(r"[\w./:,=!-]+", word) else _quote(word) for word in words)
 
 
 def _quote(word: str) -> str:

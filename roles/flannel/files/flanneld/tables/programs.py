@@ -42,7 +42,8 @@ def run_program(command: Sequence[str], script: str = "") -> str:
             env={**os.environ, "LC_ALL": "C"},  # some complaints are told apart by their words
             input=script,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # comments of others are bytes, and are given back as they were
             timeout=_SECONDS,
             check=False,
         )
@@ -54,7 +55,8 @@ def run_program(command: Sequence[str], script: str = "") -> str:
         ) from error
     if done.returncode == 0:
         return done.stdout
-    cause = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit status {done.returncode}"
+    complaint = done.stderr.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").strip()
+    cause = complaint.splitlines()[0] if complaint else f"exit status {done.returncode}"
     step = RETRIED
     if "Permission denied" in done.stderr or "Operation not permitted" in done.stderr:
         step = "give flanneld CAP_NET_ADMIN and CAP_NET_RAW in this network namespace (flanneld.service does)"
