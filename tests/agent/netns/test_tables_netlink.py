@@ -94,13 +94,18 @@ def ifindex(name: str) -> str:
 @pytest.mark.parametrize("vtep", [VTEP, VTEP6], ids=str)
 @pytest.mark.parametrize(
     "difference",
-    [{"mtu": 1400}, {"mac": "c6:d2:32:6f:8f:45"}, {"learning": True}, {"tx_checksum": False}],
-    ids=["mtu", "mac", "learning", "checksum"],
+    [
+        *({"mtu": 1400}, {"mac": "c6:d2:32:6f:8f:45"}, {"learning": True}, {"tx_checksum": False}),
+        *({"local": "9"}, {"local": "9", "learning": True, "mtu": 1400}),
+    ],
+    ids=["mtu", "mac", "learning", "checksum", "local", "several"],
 )
 def test_a12_what_can_be_set_in_place_is(vtep: VxlanLink, difference: Dict[str, Any]) -> None:
     before = replace(vtep, tx_checksum=True)
     put(LinkTable(SCOPE), before)
     index = ifindex(vtep.name)
+    if "local" in difference:
+        difference = {**difference, "local": ip_address(str(vtep.local)[:-1] + difference["local"])}
     for wanted in (replace(before, **difference), before):
         put(LinkTable(SCOPE), wanted)
         assert ifindex(vtep.name) == index
@@ -171,7 +176,7 @@ def test_router_advertisements_are_ignored(vtep: VxlanLink) -> None:
         ("type vxlan id 2 dev eth0 local 192.0.2.1 dstport 8472", VTEP),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 4789", replace(VTEP, port=8472)),
         ("type vxlan id 1 dev eth0-peer local 192.0.2.1 dstport 8472", VTEP),
-        ("type vxlan id 1 dev eth0 local 192.0.2.9 dstport 8472", VTEP),
+        ("type vxlan id 1 dev eth0 dstport 8472", VTEP),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472 l2miss", VTEP),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472 group 239.1.1.1", VTEP),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472 gbp", VTEP),
@@ -179,13 +184,17 @@ def test_router_advertisements_are_ignored(vtep: VxlanLink) -> None:
         ("type bridge", VTEP),
         ("type vxlan id 2 dev eth0 local 2001:db8::1 dstport 8472", VTEP6),
         ("type vxlan id 1 dev eth0 local 2001:db8::1 dstport 4789", replace(VTEP6, port=8472)),
-        ("type vxlan id 1 dev eth0 local 2001:db8::9 dstport 8472", VTEP6),
+        ("type vxlan id 1 dev eth0 local fe80::1 dstport 8472", VTEP6),
+        (
+            "type vxlan id 1 dev eth0 local 2001:db8::1 dstport 8472",
+            replace(VTEP6, local=ip_address("fe80::1")),
+        ),
         ("type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472", VTEP6),
         ("type vxlan id 1 dev eth0 local 2001:db8::1 dstport 8472", replace(VTEP6, gbp=True)),
     ],
     ids=[
-        *("vni", "port", "interface", "local", "l2miss", "group", "gbp on", "gbp off", "kind"),
-        *("v6 vni", "v6 port", "v6 local", "v6 family", "v6 gbp"),
+        *("vni", "port", "interface", "no local", "l2miss", "group", "gbp on", "gbp off", "kind"),
+        *("v6 vni", "v6 port", "from link-local", "to link-local", "v6 family", "v6 gbp"),
     ],
 )
 def test_a12_what_cannot_be_set_in_place_is_made_again(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Callable, Tuple
+from typing import Callable, List, Tuple
 
 import pytest
 
@@ -64,6 +64,12 @@ def both_through(node: Node, device: str) -> Callable[[], bool]:
     return look
 
 
+def device_indexes(node: Node) -> List[str]:
+    """Of our devices; another one by the same name has another index."""
+    lines = node.host.ip("-o link show type vxlan").splitlines()
+    return [" ".join(line.split()[:2]) for line in lines]
+
+
 def published(cluster: Cluster, node: Node) -> Tuple[str, str]:
     value = json.loads(cluster.leases()[node.lease_key])
     return value["PublicIP"], value["PublicIPv6"]
@@ -98,9 +104,9 @@ def test_mtu_of_host_gw(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
 def test_another_address(cluster: Cluster, backend: str) -> None:
-    """Each family by itself; the subnets stay, and the peers follow."""
+    """Each family by itself; subnets and devices stay, and the peers follow."""
     one, two = join_pair(cluster, backend)
-    key = one.lease_key
+    key, devices = one.lease_key, device_indexes(one)
     for command in (
         "addr del 192.0.2.1/24 dev eth0",
         "addr add 192.0.2.101/24 dev eth0",
@@ -114,6 +120,7 @@ def test_another_address(cluster: Cluster, backend: str) -> None:
     wait_until(lambda: published(cluster, one) == ("192.0.2.101", "fd00:192::101"), "the lease says so")
     assert_both(one, two)
     assert one.lease_key == key
+    assert device_indexes(one) == devices
 
 
 def test_further_addresses_change_nothing(cluster: Cluster) -> None:

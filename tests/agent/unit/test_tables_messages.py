@@ -67,7 +67,8 @@ def test_a_refusal_has_a_next_step(code: int, step: str) -> None:
         (OtherLink("flannel.1", "dummy", VTEP.mac, 1450, up=True), "link type: dummy vs vxlan"),
         (replace(VTEP, vni=2, local=None), "vni: 2 vs 1"),
         (replace(VTEP, underlay=""), "vtep (external) interface: - vs eth0"),
-        (replace(VTEP, local=ip_address("192.0.2.9")), "vtep (external) IP: 192.0.2.9 vs 192.0.2.1"),
+        (replace(VTEP, local=None), "vtep (external) IP: - vs 192.0.2.1"),
+        (replace(VTEP, local=ip_address("fe80::1")), "vtep (external) IP: fe80::1 vs 192.0.2.1"),
         (replace(VTEP, extras=("l2miss",)), "unwanted properties: l2miss vs -"),
         (replace(VTEP, gbp=True), "gbp: True vs -"),
     ],
@@ -85,6 +86,7 @@ def test_why_a_device_is_made_again(found: VxlanLink | OtherLink, reason: str) -
         replace(VTEP, learning=True),
         replace(VTEP, up=False),
         replace(VTEP, tx_checksum=False),
+        replace(VTEP, local=ip_address("192.0.2.9")),
     ],
 )
 def test_a12_what_differs_and_can_be_set(found: VxlanLink) -> None:

@@ -16,7 +16,7 @@ import socket
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address
 
@@ -107,8 +107,8 @@ class VxlanLink:
     def __hash__(self) -> int:
         return hash((self.name, self.vni))
 
-    def _changeable(self) -> Tuple[str, int, bool, bool]:
-        return (self.mac, self.mtu, self.learning, self.up)
+    def _changeable(self) -> Tuple[str, int, bool, bool, Optional[Address]]:
+        return (self.mac, self.mtu, self.learning, self.up, self.local)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def find_immutable_difference(found: Link, wanted: VxlanLink) -> Optional[str]:
         ("name", found.name, wanted.name),
         ("vni", found.vni, wanted.vni),
         ("vtep (external) interface", found.underlay, wanted.underlay),
-        ("vtep (external) IP", found.local, wanted.local),
+        *_find_local_difference(found.local, wanted.local),
         ("unwanted properties", ", ".join(found.extras), ", ".join(wanted.extras)),
         ("gbp", found.gbp, wanted.gbp),
     ):
@@ -157,6 +157,23 @@ def find_immutable_difference(found: Link, wanted: VxlanLink) -> Optional[str]:
     if found.port and wanted.port and found.port != wanted.port:
         return f"port: {found.port} vs {wanted.port}"
     return None
+
+
+def _find_local_difference(
+    found: Optional[Address], wanted: Optional[Address]
+) -> Iterator[Tuple[str, Optional[Address], Optional[Address]]]:
+    """The addresses, if the one cannot take the other's place.
+
+    The socket of a device is made for one family, and for one interface where the address is link-local.
+    """
+    if (
+        found is None
+        or wanted is None
+        or found.version != wanted.version
+        or found.is_link_local
+        or wanted.is_link_local
+    ):
+        yield "vtep (external) IP", found, wanted
 
 
 class LinkTable:
@@ -303,11 +320,6 @@ def _delete(kernel: Any, name: str) -> None:
 
 
 def _create(kernel: Any, link: VxlanLink) -> None:
-    local = (
-        {}
-        if link.local is None
-        else {f"vxlan_local{'6' if link.local.version == 6 else ''}": str(link.local)}
-    )
     port = {"vxlan_port": link.port} if link.port else {}
     gbp = {"vxlan_gbp": True} if link.gbp else {}
     kernel.link(
@@ -320,7 +332,7 @@ def _create(kernel: Any, link: VxlanLink) -> None:
         vxlan_id=link.vni,
         vxlan_link=index_of(link.underlay),
         vxlan_learning=link.learning,
-        **local,
+        **_name_local(link),
         **port,
         **gbp,
     )
@@ -332,10 +344,19 @@ def _create(kernel: Any, link: VxlanLink) -> None:
     kernel.link("set", index=index_of(link.name), state="up")
 
 
+def _name_local(link: VxlanLink) -> Dict[str, str]:
+    if link.local is None:
+        return {}
+    return {f"vxlan_local{'6' if link.local.version == 6 else ''}": str(link.local)}
+
+
 def _set_in_place(kernel: Any, before: VxlanLink, after: VxlanLink) -> None:
     index = index_of(after.name)
+    changed: Dict[str, Any] = {} if before.local == after.local else {**_name_local(after)}
     if before.learning != after.learning:
-        kernel.link("set", index=index, kind="vxlan", vxlan_id=after.vni, vxlan_learning=after.learning)
+        changed["vxlan_learning"] = after.learning
+    if changed:
+        kernel.link("set", index=index, kind="vxlan", vxlan_id=after.vni, **changed)
     if before.mac != after.mac:
         kernel.link("set", index=index, address=after.mac)
     if after.tx_checksum is not None and after.tx_checksum != before.tx_checksum:
