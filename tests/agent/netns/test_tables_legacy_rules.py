@@ -147,6 +147,15 @@ def test_what_an_operator_wrote_instead_of_our_forward_rules_stays(host: Host) -
     assert LegacyRuleTable(SCOPE, [IPV6], host.programs).dump() == {}
 
 
+def test_what_an_operator_wrote_around_masquerading_of_another_form_stays(host: Host) -> None:
+    """Without the exception, containers of other hosts would be masqueraded by the operator's rule."""
+    first, _, third, _ = masquerade_rules("v0.14", NETWORKS[IPV4], SUBNETS[IPV4], MULTICAST[IPV4])
+    host.append(IPV4, "nat", "POSTROUTING", first, third, f"-s {NETWORKS[IPV4]} -o eth0 -j MASQUERADE")
+    before = host.rules(IPV4, "nat", "POSTROUTING")
+    assert host.remove_all() == {}
+    assert host.rules(IPV4, "nat", "POSTROUTING") == before
+
+
 def test_a_host_without_iptables_has_none() -> None:
     missing = Programs("no-iptables", "no-iptables-save", "no-iptables-restore")
     assert LegacyRuleTable(SCOPE, FAMILIES, {IPV4: missing, IPV6: missing}).dump() == {}

@@ -3,15 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules that flannel v0.9 to v0.14 left directly in POSTROUTING and FORWARD (spec 6.6); upstream never removes them.
 
-They are recognised by exact match with the networks of this instance. Those in FORWARD, a pair that people also wrote
-by hand, only where it stands as a pair and where our own chain does the same.
+They are recognised by exact match with the networks of this instance. Those in POSTROUTING only where upstream's
+masquerading stands, too: with masquerading of another form people also wrote the exceptions from it by hand. Those in
+FORWARD, a pair that people also wrote by hand, only where it stands as a pair and where our own chain does the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import AbstractSet, Collection, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Family, Network, family_of
 
@@ -70,8 +71,9 @@ class LegacyRuleTable:
                 saved[table].chains.get(chain, []) if table in saved else []
                 for table, chain in (("nat", "POSTROUTING"), ("filter", "FORWARD"))
             )
+            masquerading = [network for network in networks if not _masquerades(network).isdisjoint(nat)]
             legacy = [
-                ("nat", "POSTROUTING", rule) for rule in nat if self._is_masquerade_rule(rule, networks)
+                ("nat", "POSTROUTING", rule) for rule in nat if self._is_masquerade_rule(rule, masquerading)
             ]
             if family in self._forwarding:
                 legacy += [("filter", "FORWARD", rule) for rule in _forward_rules(forward, networks)]
@@ -103,7 +105,7 @@ class LegacyRuleTable:
 
     def _is_masquerade_rule(self, rule: str, networks: Sequence[Network]) -> bool:
         for network in networks:
-            if rule in _masquerade_rules(network):
+            if rule in _masquerades(network) or rule == f"-s {network} -d {network} -j RETURN":
                 return True
             start, end = f"! -s {network} -d ", " -j RETURN"
             if rule.startswith(start) and rule.endswith(end):
@@ -122,18 +124,11 @@ class LegacyRuleTable:
         )
 
 
-def _masquerade_rules(network: Network) -> Tuple[str, ...]:
-    """All of POSTROUTING but the one that names a subnet; v0.14 made them with --random-fully where it could."""
+def _masquerades(network: Network) -> AbstractSet[str]:
+    """The rules that masquerade; v0.14 made them with --random-fully where it could."""
     multicast = MULTICAST[family_of(network)]
-    masquerade = (
-        f"-s {network} ! -d {multicast} -j MASQUERADE",
-        f"! -s {network} -d {network} -j MASQUERADE",
-    )
-    return (
-        f"-s {network} -d {network} -j RETURN",
-        *masquerade,
-        *(f"{rule} --random-fully" for rule in masquerade),
-    )
+    plain = {f"-s {network} ! -d {multicast} -j MASQUERADE", f"! -s {network} -d {network} -j MASQUERADE"}
+    return plain | {f"{rule} --random-fully" for rule in plain}
 
 
 def _forward_rules(rules: Sequence[str], networks: Sequence[Network]) -> Iterator[str]:
