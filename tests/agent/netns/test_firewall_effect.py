@@ -276,18 +276,38 @@ def test_a_periodic_check_costs_a_process_for_each_family_of_what_is_in_use(
     assert calls() == expected
 
 
+def write_by_nft(router: Router, ip: str) -> None:
+    """An operator who wrote the tables nat and filter with nft."""
+    for table, chain, hook in (
+        ("nat", "POSTROUTING", "type nat hook postrouting priority 100"),
+        ("filter", "FORWARD", "type filter hook forward priority 0"),
+    ):
+        router.host.execute("nft", f"add table {ip} {table}")
+        router.host.execute("nft", f"add chain {ip} {table} {chain} {{ {hook}; }}")
+        router.host.execute("nft", f"add rule {ip} {table} {chain} ct state established,related accept")
+
+
+def test_a_family_that_iptables_cannot_read_leaves_the_other_alone(router: Router) -> None:
+    write_by_nft(router, "ip6")
+    operators = router.host.execute("nft", "list", "ruleset", "ip6")
+    wanted = [thing for family in FAMILIES for thing in MAKERS["iptables"](INSTANCE, policy(family))]
+    reconciler = Reconciler(make_firewall_tables(INSTANCE, SCOPE, wanted))
+    reconciler.want("us", wanted)
+    reconciler.allow_removal()
+    assert inside(router.host, reconciler.reconcile) is not None, "it is tried again"
+    problems = reconciler.problems()
+    assert set(problems) == {(IptablesTable.name, thing.key) for thing in wanted if thing.key[0] == "ipv6"}
+    assert all("ip6tables table " in str(error) for error in problems.values())
+    plan = PLANS[IPV4]
+    assert router.sources_seen(router.container, plan.container, router.outside, plan.outside) == [plan.host]
+    assert router.host.execute("nft", "list", "ruleset", "ip6") == operators
+
+
 def test_rules_that_iptables_cannot_read_are_no_business_of_nftables(
     router: Router, plan: Plan, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An operator who wrote the tables nat and filter with nft."""
     for ip in ("ip", "ip6"):
-        for table, chain, hook in (
-            ("nat", "POSTROUTING", "type nat hook postrouting priority 100"),
-            ("filter", "FORWARD", "type filter hook forward priority 0"),
-        ):
-            router.host.execute("nft", f"add table {ip} {table}")
-            router.host.execute("nft", f"add chain {ip} {table} {chain} {{ {hook}; }}")
-            router.host.execute("nft", f"add rule {ip} {table} {chain} ct state established,related accept")
+        write_by_nft(router, ip)
     with caplog.at_level("INFO"):
         reconciler = set_up(router, "nftables", *(policy(family) for family in FAMILIES))
         reconciler.mark_all()

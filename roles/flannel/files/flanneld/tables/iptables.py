@@ -117,7 +117,8 @@ class SavedTable:
 class IptablesTable:
     """Our chains in nat and filter, for the families given.
 
-    Without the programs there is nothing to see, and every chain that is wanted fails with MissingProgram.
+    Without the programs there is nothing to see, and every chain that is wanted fails with MissingProgram. So it is
+    with one family that cannot be read, which leaves the other alone: writing begins with reading.
     """
 
     name = "iptables"
@@ -132,16 +133,22 @@ class IptablesTable:
 
     def dump(self) -> Dict[Key, Chain]:
         found: Dict[Key, Chain] = {}
+        unreadable: List[KernelError] = []
         for family in self._families:
             try:
                 tables = save_rules(family, self._programs)
             except MissingProgram:
+                continue
+            except KernelError as error:
+                unreadable.append(error)
                 continue
             for table, saved in tables.items():
                 for name in self._scope.chains:
                     chain = saved.find_chain(family, table, name)
                     if chain is not None:
                         found[chain.key] = chain
+        if unreadable and len(unreadable) == len(self._families):
+            raise unreadable[0]
         return found
 
     def owns(self, thing: Chain) -> bool:
@@ -168,7 +175,7 @@ class IptablesTable:
 
 def save_rules(family: Family, programs: Mapping[Family, Programs] = PROGRAMS) -> Dict[str, SavedTable]:
     """All tables of a family, by name. Raises KernelError; MissingProgram without iptables-save."""
-    return parse_save(run_program((programs[family].save,)))
+    return parse_save(run_program((programs[family].save,)), programs[family].iptables)
 
 
 def restore_rules(
@@ -195,8 +202,8 @@ def has_random_fully(family: Family, programs: Mapping[Family, Programs] = PROGR
     return found is not None and tuple(int(part) for part in found.groups()) >= _FULLY_RANDOM_SINCE
 
 
-def parse_save(text: str) -> Dict[str, SavedTable]:
-    """The tables in the output of iptables-save, by name.
+def parse_save(text: str, program: str = "iptables") -> Dict[str, SavedTable]:
+    """The tables in the output of iptables-save, by name. program: iptables or ip6tables, for messages.
 
     Raises KernelError when a table that matters holds rules that iptables cannot show.
     """
@@ -206,7 +213,7 @@ def parse_save(text: str) -> Dict[str, SavedTable]:
         hidden = re.match(r"# Table `(nat|filter)' is incompatible", line)
         if hidden is not None:
             raise KernelError(
-                f"iptables table {hidden[1]}",
+                f"{program} table {hidden[1]}",
                 "holds rules that iptables cannot show, made with nft",
                 "let nothing but iptables write the nft tables nat and filter, or set EnableNFTables",
             )
