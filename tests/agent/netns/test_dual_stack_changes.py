@@ -12,8 +12,9 @@ from typing import Dict, List, Optional
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.netns import OUTSIDE_ADDRESS6
 from tests.support.node import Node
-from tests.support.traffic import Pinger, assert_ping
+from tests.support.traffic import Pinger, assert_ping, source_seen
 from tests.support.waiting import wait_until
 
 
@@ -25,10 +26,11 @@ def assert_both(one: Node, two: Node) -> None:
 # --- families that come and go
 
 
+@pytest.mark.parametrize("firewall", ["iptables", "nftables"])
 @pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
-def test_a7_ipv6_on_off_and_on_under_ipv4_traffic(cluster: Cluster, backend: str) -> None:
+def test_a7_ipv6_on_off_and_on_under_ipv4_traffic(cluster: Cluster, backend: str, firewall: str) -> None:
     cluster.configure(backend)
-    one, two = cluster.join(1, 2)
+    one, two = cluster.join(1, 2, flags=("--ip-masq", "--ip-blackhole-route", f"--firewall={firewall}"))
     assert_ping(one.container, two.container)
     subnets = [node.host.subnet for node in cluster.nodes]
     with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
@@ -40,13 +42,16 @@ def test_a7_ipv6_on_off_and_on_under_ipv4_traffic(cluster: Cluster, backend: str
                 node.agent.wait_ready()
             assert [node.host.subnet for node in cluster.nodes] == subnets
             if ipv6:
-                assert_ping(one.host.add_container().over_ipv6, two.host.add_container().over_ipv6)
+                new, other = one.host.add_container().over_ipv6, two.host.add_container().over_ipv6
+                assert_ping(new, other)
+                assert source_seen(new, cluster.switch, OUTSIDE_ADDRESS6) == str(one.host.address6)
                 continue
             for node in cluster.nodes:
                 assert "IPV6" not in node.host.subnet_file.read_text()
                 wait_until(
                     lambda node=node: (
                         not any("fd05:" in line for part in node.state().values() for line in part)
+                        and "fd05:" not in node.host.execute("nft", "list", "ruleset")
                     ),
                     f"what IPv6 needed is gone from {node.host.name}",
                 )
