@@ -60,7 +60,7 @@ class StoreLibraryMissing(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """No endpoint answered."""
+    """No endpoint answered, or etcd has no space or no capacity left: the same call may work later."""
 
 
 class StoreTimeout(StoreUnavailable):

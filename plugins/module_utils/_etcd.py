@@ -507,8 +507,8 @@ class EtcdStore:
             return _lease_lost(subject)
         if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED) or "user name is empty" in details:
             return _refuse(subject, details, self._username)
-        if code == codes.RESOURCE_EXHAUSTED:
-            return StoreError(
+        if code == codes.RESOURCE_EXHAUSTED:  # no space left, or too many requests: it passes, like an outage
+            return StoreUnavailable(
                 subject,
                 details,
                 "see `etcdctl alarm list` and `etcdctl endpoint status`; free space in etcd, then disarm",

@@ -27,11 +27,17 @@ class Cluster:
     live: ClassVar[List[Cluster]] = []
     wrecks: ClassVar[List[Tuple[str, str]]] = []
 
-    def __init__(self, tls: Optional[ServerTLS] = None, etcd_address: Address = SWITCH_ADDRESS) -> None:
+    def __init__(
+        self,
+        tls: Optional[ServerTLS] = None,
+        etcd_address: Address = SWITCH_ADDRESS,
+        etcd_flags: Tuple[str, ...] = (),
+    ) -> None:
         self.nodes: List[Node] = []
         self._etcd_address = str(etcd_address)
         self.backend = ""
         self._tls = tls
+        self._etcd_flags = etcd_flags
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -62,7 +68,14 @@ class Cluster:
     def _etcd_on_switch(self) -> EtcdServer:
         # setpriv: etcd dies with the test process, however that ends.
         prefix = (*self.switch.prefix, "setpriv", "--pdeathsig", "KILL", "--")
-        return EtcdServer(FILES / "etcd", prefix=prefix, address=self._etcd_address, port=2379, tls=self._tls)
+        return EtcdServer(
+            FILES / "etcd",
+            prefix=prefix,
+            address=self._etcd_address,
+            port=2379,
+            tls=self._tls,
+            flags=self._etcd_flags,
+        )
 
     def put(self, key: str, value: str) -> None:
         """key: below the prefix, such as "config" or "subnets/10.5.1.0-24"."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOp
 
 START_TIMEOUT = 20.0
 ROOT_PASSWORD = "root-password"
+SMALL = "--quota-backend-bytes=200000"
+"""The flag of a member that `fill_up` fills up."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,25 @@ class EtcdServer:
             f"--initial-cluster=one={self._peer_url}", f"--initial-advertise-peer-urls={self._peer_url}",
         )  # fmt: skip
         self.start()
+
+    def fill_up(self) -> None:
+        """Write until there is no space left, of which a member with the flag SMALL has little."""
+        for number in range(100):
+            try:
+                self.put(f"/ballast/{number}", "x" * 50000)
+            except subprocess.CalledProcessError as error:
+                if b"database space exceeded" in error.stderr:
+                    return
+                raise
+        raise AssertionError("there is more space than SMALL says")
+
+    def make_space(self) -> None:
+        """After `fill_up`, what an operator does."""
+        self.ctl("del", "--prefix", "/ballast/")
+        revision = json.loads(self.ctl("get", "/", "--write-out=json"))["header"]["revision"]
+        self.compact(revision)
+        self.ctl("defrag")
+        self.ctl("alarm", "disarm")
 
     def enable_auth(self) -> None:
         """Make the user root, as whom etcdctl then works, and turn authentication on."""

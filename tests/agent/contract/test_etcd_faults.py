@@ -27,7 +27,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
 )
 from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions, open_store
 
-from tests.support.etcd import EtcdServer, find_free_port
+from tests.support.etcd import SMALL, EtcdServer, find_free_port
 from tests.support.relay import Relay
 from tests.support.waiting import wait_until
 from tests.support.watching import WatchingThread
@@ -394,3 +394,23 @@ def test_programs_can_be_started_while_a_watch_is_open(server, open_client):
 def test_a_call_without_a_deadline_cannot_be_made(timeout):
     with pytest.raises(StoreError, match="seconds above 0"):
         replace(StoreOptions(("127.0.0.1:2379",)), timeout=timeout)
+
+
+# no space left
+
+
+def test_an_etcd_without_space_left_passes_like_an_outage(tmp_path, open_client):
+    """It answers reads and renews leases, and refuses what would take space, without a second endpoint being tried."""
+    with EtcdServer(tmp_path / "small", flags=(SMALL,)) as small:
+        store = open_client(small.endpoint, small.endpoint)
+        lease_id = store.grant(60)
+        small.fill_up()
+        before = small.count_calls("LeaseGrant")
+        for write in (lambda: store.grant(60), lambda: store.create("/full", b"", lease_id)):
+            with pytest.raises(StoreUnavailable, match="database space exceeded; see `etcdctl alarm list`"):
+                write()
+        assert small.count_calls("LeaseGrant") == before + 1
+        assert store.get("/full") is None
+        assert store.keep_alive(lease_id) == 60
+        small.make_space()
+        assert store.create("/full", b"", lease_id).succeeded

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
+import time
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreUnavailable
@@ -17,6 +18,7 @@ from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, MoveOn, Publi
 from flanneld.leasing.hold import find_interval
 from flanneld.leasing.nodes import NodeClaim, make_entry
 
+from tests.support.etcd import SMALL, EtcdServer
 from tests.support.lease_world import LeaseWorld, make_claim, vxlan_data
 from tests.support.leases import config
 from tests.support.memory_store import MemoryEtcd
@@ -375,6 +377,24 @@ def test_an_etcd_that_is_away_for_long_finds_us_again(server, claim):
     assert held.next_of(LeaseKept).lease.subnets == lease.subnets
     wait_until(lambda: [entry.subnet for entry in world.nodes()] == [lease.key], "the node entry is back")
     world.close()
+
+
+@pytest.mark.slow
+def test_an_etcd_without_space_left_does_not_cost_the_lease(tmp_path, claim):
+    """Our node entry has ended and cannot be written; the lease is renewed all the same, for longer than it lives."""
+    with EtcdServer(tmp_path / "small", flags=(SMALL,)) as small:
+        world = LeaseWorld(functools.partial(open_store, small.options), "/full")
+        manager = world.manager(ttl=8)
+        lease = manager.acquire(claim, config())
+        small.ctl("del", "--prefix", "/full/nodes/")
+        small.fill_up()
+        held = world.hold(lease, claim, config(), manager)
+        deadline = time.monotonic() + 12
+        while time.monotonic() < deadline:
+            assert isinstance(held.next_of(HoldFailed).error, StoreUnavailable)
+        small.make_space()
+        assert held.next_of(LeaseKept).lease == lease
+        world.close()
 
 
 def test_stopping_takes_the_node_entry_away_and_leaves_the_lease(world, lease, held):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.asking import ask, read_report
 from tests.support.cluster import Cluster
+from tests.support.etcd import SMALL
 from tests.support.node import PREFIX, Node
 from tests.support.traffic import Pinger, assert_ping
 from tests.support.waiting import wait_until
@@ -126,3 +127,25 @@ def test_a_config_that_changed_meanwhile_is_taken_over(without_store: Cluster) -
             lambda node=node: not read_report(node.agent)["store"]["from_disk"],
             "the store has confirmed it",
         )
+
+
+def test_an_etcd_without_space_left_is_as_good_as_away(bundle: None) -> None:
+    """It tells the network config, and gives nobody a lease."""
+    with Cluster(etcd_flags=(SMALL,)) as cluster:
+        cluster.configure("vxlan")
+        one, two = cluster.join(1, 2)
+        assert_ping(one.container, two.container)
+        before = cluster.leases()
+        power_off(one)
+        cluster.etcd.ctl("del", "--prefix", f"{PREFIX}/nodes/")
+        cluster.etcd.fill_up()
+        one.agent.start()
+        one.agent.wait_ready()
+        assert "database space exceeded" in one.agent.log
+        assert read_report(one.agent)["store"]["from_disk"] is True
+        assert_ping(one.container, two.container)
+        cluster.etcd.make_space()
+        wait_until(
+            lambda: read_report(one.agent)["store"]["from_disk"] is False, "the lease is confirmed", 60
+        )
+        assert cluster.leases() == before

@@ -141,7 +141,7 @@ class Holder:
         store, entry = self._own.store, make_entry(self._terms.claim.identity, self._attributes)
         try:
             present = self._nodes.take(store, entry)
-        except HostConflict:
+        except (HostConflict, StoreError):  # an etcd without space left renews leases, and grants none
             self._keep_lease_alive()
             raise
         if not present:
