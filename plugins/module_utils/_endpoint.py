@@ -58,13 +58,13 @@ def parse_endpoint(text: str, default_scheme: str) -> Endpoint:
     Raises StoreError. Its text does not repeat an endpoint that contains a user name or password.
     """
     text = text.strip()
+    if "@" in text:  # before anything reads it: a "/", "#" or "?" in a password would end the host there
+        raise _bad_endpoint(_shown(text), "carries a user name")
     try:
         parts = urlsplit(text if "://" in text else f"{default_scheme}://{text}")
         port = parts.port if parts.port is not None else DEFAULT_PORT
     except ValueError as error:
         raise _bad_endpoint(_shown(text), str(error)) from None
-    if parts.username is not None or parts.password is not None:
-        raise _bad_endpoint(_shown(text), "carries a user name")
     if parts.scheme not in ("http", "https"):
         raise _bad_endpoint(_shown(text), f"scheme {parts.scheme!r} is not supported")
     if not parts.hostname or port == 0:

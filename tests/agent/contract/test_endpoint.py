@@ -53,10 +53,11 @@ def test_what_is_no_endpoint_is_refused_with_the_reason(text, cause):
 
 
 def test_a_password_in_an_endpoint_is_not_repeated():
-    for text in ("http://root:secret@etcd-1:2379", "http://root:secret@etcd-1:port"):
-        with pytest.raises(StoreError) as caught:
-            parse_endpoint(text, "http")
-        assert "secret" not in str(caught.value)
+    for password in ("secret", "secret/1", "secret#1", "secret?1", "se@cret", "[secret"):
+        for text in (f"http://root:{password}@etcd-1:2379", f"root:{password}@etcd-1:port"):
+            with pytest.raises(StoreError, match=r"etcd-1.*carries a user name") as caught:
+                parse_endpoint(text, "http")
+            assert "cret" not in str(caught.value)
 
 
 def test_endpoints_are_read_when_the_store_is_opened():
