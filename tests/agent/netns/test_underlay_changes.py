@@ -96,6 +96,33 @@ def test_mtu(cluster: Cluster) -> None:
     traffic6.assert_nothing_lost()
 
 
+def test_an_mtu_that_changed_between_two_lives_needs_a_restart_of_docker_too(cluster: Cluster) -> None:
+    """Docker still has what the former life wrote. A start that changes nothing says nothing."""
+    one, _two = join_pair(cluster)
+    for mtu, restarts in ((1500, 0), (1400, 1)):
+        one.agent.stop()
+        one.host.ip(f"link set eth0 mtu {mtu}")
+        one.agent.start()
+        one.agent.wait_ready()
+        assert one.host.subnet_env["FLANNEL_MTU"] == str(mtu - 70)
+        assert one.agent.log.count("restart Docker to use it") == restarts
+
+
+def test_a_subnet_env_that_somebody_changed_or_removed_is_written_again(cluster: Cluster) -> None:
+    """Docker need not know: it says what it said before."""
+    cluster.configure("vxlan")
+    (node,) = cluster.join(1, flags=("--kernel-resync=1",))
+    path = node.host.subnet_file
+    before = path.read_text()
+    path.write_text("FLANNEL_MTU=9000\n")
+    wait_until(lambda: path.read_text() == before, "it is as before")
+    path.unlink()
+    wait_until(path.exists, "it is there again")
+    assert path.read_text() == before
+    assert node.agent.log.count("subnet.env was changed or removed, writing it again") == 2
+    assert "restart Docker" not in node.agent.log
+
+
 def test_mtu_of_host_gw(cluster: Cluster) -> None:
     one, _two = join_pair(cluster, "host-gw")
     one.host.ip("link set eth0 mtu 1400")

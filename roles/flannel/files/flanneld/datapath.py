@@ -63,6 +63,7 @@ class DataPath:
         self._backend = find_backend(node.config)
         self._underlay_suspect = False
         self._written: Optional[str] = None
+        self._in_use: Optional[bytes] = None
         self.node = node
         self.fault: Optional[FlannelError] = None
         self.underlay = read_underlay(node.choice.interface.name)
@@ -221,24 +222,31 @@ class DataPath:
         text = self._render()
         if text == self._written or self.problems():
             return False
+        if (
+            self._in_use is None
+        ):  # a boot leaves nothing below /run; else Docker has what the former life wrote
+            self._in_use = self._read_written()
         write_atomically(Path(self._options.subnet_file), text, 0o644)
         log.info("Wrote subnet file to %s", self._options.subnet_file)
-        if self._written is not None:
+        if self._in_use not in (b"", text.encode()):
             log.warning("%s has changed; restart Docker to use it", self._options.subnet_file)
-        self._written = text
+        self._written, self._in_use = text, text.encode()
         return True
 
     def _check_written(self) -> None:
         """Somebody may have changed or removed subnet.env: it is then written again."""
         if self._written is None:
             return
-        try:
-            found = read_regular(Path(self._options.subnet_file))
-        except OSError:
-            found = b""
-        if found != self._written.encode():
+        if self._read_written() != self._written.encode():
             log.warning("%s was changed or removed, writing it again", self._options.subnet_file)
             self._written = None
+
+    def _read_written(self) -> bytes:
+        """subnet.env as it is; empty if it is not there."""
+        try:
+            return read_regular(Path(self._options.subnet_file))
+        except OSError:
+            return b""
 
     def _render(self) -> str:
         return render_subnet_env(self.node.config, self.node.lease.subnets, self.mtu, self._options.ip_masq)
