@@ -70,3 +70,11 @@ def test_the_last_lease_stands_in_under_its_own_config(start):
 def test_under_another_config_the_last_lease_is_none(start):
     with pytest.raises(startup.Stopped):
         startup.join_network(start(NEW))
+
+
+@pytest.mark.parametrize(("clock", "left"), [(-900 * 86400, 86400), (0, 1000), (1200, -200)])
+def test_a_wrong_clock_does_not_make_a_lease_last_for_years(start, monkeypatch, clock, left):
+    """clock: seconds by which it is ahead of the one that the lease was written by."""
+    now = time.time() + clock
+    monkeypatch.setattr("flanneld.last_life.time.time", lambda: now)
+    assert startup.join_network(start(OLD)).expires_in == pytest.approx(left, abs=5)

@@ -144,7 +144,8 @@ def join_network(start: Start) -> Joined:
         claim=claim,
         config_text=text,
         confirmed=confirmed,
-        expires_in=start.options.subnet_lease_ttl if time_left is None else time_left,
+        # a clock that is behind at boot (no battery, no NTP yet) makes no lease last longer than one can
+        expires_in=min(start.options.subnet_lease_ttl, float("inf") if time_left is None else time_left),
         peers=state.recall_peers(),
         own_lost=confirmed and last.was_robbed(lease, text),
         former=last.find_former_networks(config),
