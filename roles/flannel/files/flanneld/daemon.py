@@ -366,6 +366,7 @@ class Daemon:
                 self._told_publishing = str(error)
                 log.error("%s", error)
             return
+        self._told_publishing = ""
         if written and first:
             log.info("flannel is ready")
             notify("READY=1")
