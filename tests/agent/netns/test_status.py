@@ -385,6 +385,20 @@ def test_what_docker_has_to_be_restarted_for_is_pending(pair: Tuple[Cluster, Nod
     assert find_metric(one, "flannel_pending_steps") == len(report["pending"])
 
 
+def test_a_docker_that_runs_no_container_is_not_asked_to_restart(pair: Tuple[Cluster, Node, Node]) -> None:
+    """docker0 as many versions of Docker make it: --mtu is for containers, and the bridge follows with the first."""
+    _cluster, one, _two = pair
+    host = one.host
+    host.ip("link add docker0 type bridge")
+    host.ip(f"addr add {host.subnet_env['FLANNEL_SUBNET']} dev docker0")
+    host.ip("link set docker0 up")
+    assert status(one)["pending"] == []
+    host.ip("link add veth1 type veth peer name veth2")
+    host.ip("link set veth1 master docker0 up")
+    (step,) = status(one)["pending"]
+    assert step.startswith("docker0 has MTU 1500, 1450 is the most that fits")
+
+
 def test_the_json_log_is_json_from_the_first_line_to_the_last(cluster: Cluster) -> None:
     node = cluster.add_node(1, "--log-format=json", "--v=1", f"--healthz-port={PORT}")
     node.agent.start()

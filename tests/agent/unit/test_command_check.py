@@ -90,6 +90,7 @@ WELL = Facts(
         "docker0": OtherLink("docker0", "bridge", "02:42:00:00:00:01", 1450, True),
         "flannel.1": DEVICE,
     },
+    bare_bridges=frozenset(),
     addresses=(
         LinkAddress("eth0", ip_interface("192.0.2.1/24")),
         LinkAddress("docker0", ip_interface("10.5.72.1/24")),
@@ -446,6 +447,11 @@ def test_without_etcd_and_agent_it_says_what_cannot_be_told() -> None:
 
 def test_a_host_that_answers_no_ping_at_all_says_nothing_about_its_path() -> None:
     assert told(replace(WELL, probes=(Probe(PEER.key, ip_address("192.0.2.3"), 1500, False, False),))) == []
+
+
+def test_the_mtu_of_a_bridge_without_containers_says_nothing() -> None:
+    links = with_link(replace(WELL.links["docker0"], mtu=1500)).links
+    assert told(replace(WELL, links=links, bare_bridges=frozenset({"docker0"}))) == []
 
 
 def test_other_addresses_of_a_host_are_nobody_s_business() -> None:

@@ -15,8 +15,9 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import (
 )
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease, Subnets
 from flanneld.backends import Node
-from flanneld.consumers import find_pending, find_users
+from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.instance import Instance
+from flanneld.tables.link import OtherLink
 
 
 def interface(name: str, mtu: int, *addresses: str) -> Interface:
@@ -63,6 +64,25 @@ def test_a_bridge_in_a_former_subnet_is_pending():
 def test_a_bridge_with_too_large_an_mtu_is_pending():
     (step,) = find_pending(NODE, [interface("docker0", 1450, "10.5.1.1")], OURS, 1430)
     assert step.startswith("docker0 has MTU 1450, 1430 is the most that fits: restart")
+
+
+def test_a_bridge_without_containers_that_nobody_gave_an_mtu_is_no_matter():
+    docker0 = interface("docker0", 1500, "10.5.1.1")
+    assert list(find_pending(NODE, [docker0], OURS, 1430, frozenset({"docker0"}))) == []
+
+
+def test_a_bridge_is_bare_without_a_port_and_with_the_mtu_of_the_kernel():
+    def link(name: str, kind: str, mtu: int, master: int = 0) -> OtherLink:
+        return OtherLink(name, kind, "02:00:00:00:00:01", mtu, True, master)
+
+    links = {
+        1: link("bare", "bridge", 1500),
+        2: link("used", "bridge", 1500),
+        3: link("veth1", "veth", 1500, master=2),
+        4: link("chosen", "bridge", 1450),
+        5: link("eth0", "", 1500),
+    }
+    assert find_bare_bridges(links) == {"bare"}
 
 
 def test_an_address_outside_the_network_is_nobody_s_business():

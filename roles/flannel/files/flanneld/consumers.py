@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet, Iterator, Sequence, Tuple
+from typing import AbstractSet, FrozenSet, Iterator, Mapping, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Subnets
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Network
 
 from flanneld.backends import Node
+from flanneld.tables.link import Link, OtherLink
+
+_KERNEL_MTU = 1500
+"""Of a bridge that has no port and that nobody gave another one."""
 
 
 def find_users(subnets: Subnets, interfaces: Sequence[Interface], ours: AbstractSet[str]) -> Tuple[str, ...]:
@@ -26,10 +30,32 @@ def find_users(subnets: Subnets, interfaces: Sequence[Interface], ours: Abstract
     )
 
 
+def find_bare_bridges(links: Mapping[int, Link]) -> FrozenSet[str]:
+    """Bridges whose MTU says nothing: they have no port, and the MTU that the kernel gives them.
+
+    Docker left docker0 at that for many years (Debian 12's 20.10 does), and gave --mtu to its containers only: with
+    the first of them the bridge gets their MTU. links: by index.
+    """
+    used = {link.master for link in links.values() if isinstance(link, OtherLink)}
+    return frozenset(
+        link.name
+        for index, link in links.items()
+        if isinstance(link, OtherLink)
+        and link.kind == "bridge"
+        and index not in used
+        and link.mtu == _KERNEL_MTU
+    )
+
+
 def find_pending(
-    node: Node, interfaces: Sequence[Interface], ours: AbstractSet[str], mtu: int
+    node: Node,
+    interfaces: Sequence[Interface],
+    ours: AbstractSet[str],
+    mtu: int,
+    bare: AbstractSet[str] = frozenset(),
 ) -> Iterator[str]:
-    """What somebody has to restart, because it still uses what subnet.env said before. mtu: FLANNEL_MTU."""
+    """What somebody has to restart, because it still uses what subnet.env said before. mtu: FLANNEL_MTU. bare: names
+    of bridges whose MTU says nothing."""
     subnets = _list_subnets(node.lease.subnets)
     networks = [pool.network for pool in map(node.config.pool, node.config.families) if pool is not None]
     for interface in interfaces:
@@ -43,7 +69,7 @@ def find_pending(
                 f"{interface.name} has {former[0]}, which is not in our subnet {node.lease.key}: "
                 f"restart what made it (Docker: systemctl restart docker; CNI: ip link delete {interface.name})"
             )
-        elif inside and interface.mtu > mtu:
+        elif inside and interface.mtu > mtu and interface.name not in bare:
             yield (
                 f"{interface.name} has MTU {interface.mtu}, {mtu} is the most that fits: "
                 "restart what made it (Docker: systemctl restart docker)"

@@ -15,7 +15,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import Int
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Network
 
 from flanneld.backends import Host, Node, find_backend
-from flanneld.consumers import find_pending, find_users
+from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.leasing.conflicts import Rules
 from flanneld.leasing.peers import Outcome
 from flanneld.options import Options
@@ -34,6 +34,7 @@ from flanneld.plan import (
 from flanneld.reconciler import WHOLE_TABLE, Reconciler
 from flanneld.startup import choose
 from flanneld.tables import KernelError
+from flanneld.tables.link import read_links
 from flanneld.tables.notifications import KernelMessages
 from flanneld.tables.underlay import read_interfaces, read_underlay
 
@@ -215,7 +216,8 @@ class DataPath:
 
     def find_pending(self) -> Tuple[str, ...]:
         """What somebody has to restart to use the present subnet.env. Raises KernelError."""
-        return tuple(find_pending(self.node, read_interfaces()[0], self._devices, self.mtu))
+        bare = find_bare_bridges(read_links())
+        return tuple(find_pending(self.node, read_interfaces()[0], self._devices, self.mtu, bare))
 
     def publish(self) -> bool:
         """Write subnet.env once what it promises stands; True if it was written now. Raises FileError."""

@@ -27,6 +27,7 @@ from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.probes import Probe, can_ping, probe_paths
 from flanneld.commands.settings import Settings
 from flanneld.commands.traces import read_unit
+from flanneld.consumers import find_bare_bridges
 from flanneld.outputs.remembered import RememberedLease
 from flanneld.outputs.report import Report
 from flanneld.outputs.state_dir import StateDir
@@ -75,7 +76,7 @@ class Facts:
     sysctls: by path below /proc/sys, None for what does not exist. capabilities: of the agent, or of this process when
     none runs (capabilities(7), CapEff). udp_ports: local ports that somebody has opened. iptables, nftables: the
     rules as their programs print them, "" without such a program. tx_checksum: by name of our devices. pings: there
-    is a program to probe with.
+    is a program to probe with. bare_bridges: those whose MTU says nothing.
     """
 
     settings: Settings
@@ -89,6 +90,7 @@ class Facts:
     remembered: Optional[RememberedLease]
     subnet_env: Optional[Mapping[str, str]]
     links: Mapping[str, Link]
+    bare_bridges: FrozenSet[str]
     addresses: Tuple[LinkAddress, ...]
     routes: Tuple[Route, ...]
     fdb: Tuple[FdbEntry, ...]
@@ -135,7 +137,8 @@ def read_facts(settings: Settings) -> Facts:
     store, store_error = _attempt(lambda: _read_store(settings, _find_own_key(report, remembered)))
     text = store.config if store is not None else remembered.config if remembered is not None else None
     config, config_error = _attempt(lambda: None if text is None else parse_config(text))
-    links = {link.name: link for link in read_links().values()}
+    links_by_index = read_links()
+    links = {link.name: link for link in links_by_index.values()}
     devices = _name_devices(settings, config)
     scope = Scope(frozenset(devices.values()), "", ())
     subnet_env = _read_subnet_env(Path(settings.options.subnet_file))
@@ -152,6 +155,7 @@ def read_facts(settings: Settings) -> Facts:
         remembered=remembered,
         subnet_env=subnet_env,
         links=links,
+        bare_bridges=find_bare_bridges(links_by_index),
         addresses=addresses,
         routes=read_routes(),
         fdb=tuple(FdbTable(scope).dump().values()),
