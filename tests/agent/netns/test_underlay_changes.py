@@ -33,9 +33,9 @@ def join_pair(cluster: Cluster, backend: str = "vxlan", **options: object) -> Tu
     return one, two
 
 
-def join_chooser(cluster: Cluster, iface: str) -> Tuple[Node, Node]:
+def join_chooser(cluster: Cluster, iface: str, backend: str = "vxlan") -> Tuple[Node, Node]:
     """The same; the first host has another way to the switch, eth1, and an agent that is told `iface`."""
-    cluster.configure("vxlan", ipv6=True)
+    cluster.configure(backend, ipv6=True)
     one = cluster.add_node(1, iface=iface)
     cluster.switch.plug_in(one.host, "eth1")
     one.host.ip("addr add 192.0.2.51/24 dev eth1 metric 512")
@@ -79,7 +79,7 @@ def test_mtu(cluster: Cluster) -> None:
     one, two = join_pair(cluster)
     ends = (one.container.over_ipv6, two.container.over_ipv6)
     with Pinger(one.container, two.container) as traffic, Pinger(*ends) as traffic6:
-        for mtu in (1400, 9000):
+        for times, mtu in ((1, 1400), (2, 9000)):
             one.host.ip(f"link set eth0 mtu {mtu}")
             for device, overhead in zip(DEVICES, (50, 70)):
                 wait_until(
@@ -91,7 +91,10 @@ def test_mtu(cluster: Cluster) -> None:
             wait_until(
                 lambda mtu=mtu: one.host.subnet_env["FLANNEL_MTU"] == str(mtu - 70), "subnet.env follows"
             )
-            assert "restart Docker" in one.agent.wait_complaint(1)
+            wait_until(
+                lambda times=times: one.agent.log.count("restart Docker to use it") == times,
+                "it is told each time",
+            )
     traffic.assert_nothing_lost()
     traffic6.assert_nothing_lost()
 
@@ -236,6 +239,21 @@ def test_default_route_moves(cluster: Cluster) -> None:
     for network in ("192.0.2.0/24", "fd00:192::/64"):
         one.host.ip(f"route replace {network} dev eth1")
     assert_both(one, two)
+
+
+def test_default_route_moves_with_host_gw(cluster: Cluster) -> None:
+    one, two = join_chooser(cluster, "", "host-gw")
+    one.host.ip(f"route replace default via {SWITCH_ADDRESS} dev eth1")
+    one.host.ip(f"route replace default via {SWITCH_ADDRESS6} dev eth1")
+    wait_until(lambda: published(cluster, one) == ("192.0.2.51", "fd00:192::51"), "the lease says so")
+    for network in ("192.0.2.0/24", "fd00:192::/64"):
+        one.host.ip(f"route replace {network} dev eth1")
+    assert_both(one, two)
+    for subnet in (two.host.subnet, two.host.subnet6):
+        wait_until(
+            lambda subnet=subnet: [" dev eth1 " in route for route in one.routes_to(subnet)] == [True],
+            f"{subnet} through eth1",
+        )
 
 
 def test_the_address_that_was_asked_for_moves(cluster: Cluster) -> None:
