@@ -240,6 +240,25 @@ def test_a3_the_holder_is_named_by_its_node_entry(world, claim, lease, held):
     assert world.lease(lease) == taken
 
 
+def test_a3_a_subnet_that_a_live_host_holds_is_not_put_back_in_its_place(world, claim, lease, held):
+    """The heir's lease has been deleted, and both of us hear of it: the heir is about to put it back."""
+    held.stop()
+    world.store.revoke(lease.lease_id)
+    heir = make_claim(9, previous=lease.key)
+    taken = world.manager(node_ttl=60).acquire(heir, config())
+    assert taken.key == lease.key
+    ours = world.hold(lease, claim, config())
+    ours.next_of(LeaseConflict)
+    world.store.revoke(taken.lease_id)
+    ours.wishes.put(PutBack())
+    assert "host-9" in str(ours.next().error)
+    assert world.leased_keys() == []
+    # when the heir is gone as well, it is ours again
+    world.delete(world.layout.node_key(heir.identity.id))
+    ours.wishes.put(PutBack())
+    assert ours.next_of(LeaseKept).lease.subnets == lease.subnets
+
+
 def test_a3_the_conflict_ends_when_the_key_is_free_again(world, lease, held):
     give_away(world, lease)
     held.wishes.put(PutBack())

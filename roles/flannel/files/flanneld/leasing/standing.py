@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 from dataclasses import replace
 from typing import Iterable, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
-from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreLeaseLost
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease, format_value
+from ansible_collections.weft.flannel.plugins.module_utils._errors import LeaseError, StoreLeaseLost
+from ansible_collections.weft.flannel.plugins.module_utils._lease import (
+    Attributes,
+    Lease,
+    format_value,
+    parse_key,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry
 
 from flanneld.leasing import LeaseTaken
 from flanneld.leasing.acquire import describe, find_older, find_overlapping, name_address
-from flanneld.leasing.choice import find_proof, same_host
+from flanneld.leasing.choice import find_proof, overlaps_any, same_host
 from flanneld.leasing.nodes import NodeClaim, read_clock
 from flanneld.leasing.own import OwnLease, Slot
 
@@ -106,6 +112,7 @@ class Standing:
         made = self._own.create(lease.subnets, attributes)
         if made is None:
             raise self._changed_meanwhile(lease)
+        self._refuse_held(lease)
         try:
             self._refuse_overlap(find_older(self._own.list(), made, self._config), lease, attributes)
         except LeaseTaken:
@@ -122,6 +129,14 @@ class Standing:
         """Raises LeaseTaken when one of these, which stand before ours, is another host's."""
         for other in others:
             if not same_host(other.attributes, attributes, self._config):
+    def _refuse_held(self, lease: Lease) -> None:
+        """Raises LeaseTaken when a live host holds any of it, and only the store has lost that: it is about to put it
+        back, as we are."""
+        for other in self._nodes.others:
+            with contextlib.suppress(LeaseError):
+                if overlaps_any(lease.subnets, [parse_key(other.subnet)]):
+                    raise self._taken(lease, f"host {other} holds {other.subnet} now")
+
                 raise self._taken(lease, f"lease {other.key} overlaps it ({self._name(other)})")
 
     # --- words
