@@ -41,7 +41,7 @@ class NodeEntry:
     """One host as it stands in etcd.
 
     id: 32 hex digits, the last part of the key. subnet: the key of its lease below subnets/, "" while it has none.
-    mod_revision, lease_id: etcd's, 0 where not yet written.
+    create_revision, lease_id: etcd's, 0 where not yet written.
     """
 
     id: str
@@ -51,7 +51,7 @@ class NodeEntry:
     public_ipv6: Optional[IPv6Address] = None
     subnet: str = ""
     version: str = ""
-    mod_revision: int = 0
+    create_revision: int = 0
     lease_id: int = 0
 
     def public_address(self, family: Family) -> Optional[Address]:
@@ -96,7 +96,7 @@ def node_from_item(layout: Layout, item: KeyValue) -> NodeEntry:
             public_ipv6=parse_ipv6(public_ipv6) if public_ipv6 else None,
             subnet=texts.get("Subnet", ""),
             version=texts.get("Version", ""),
-            mod_revision=item.mod_revision,
+            create_revision=item.create_revision,
             lease_id=item.lease_id,
         )
     except AddressError as error:

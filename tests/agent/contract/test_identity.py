@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+from dataclasses import replace
 
 import pytest
 from flanneld import __version__
@@ -190,6 +191,51 @@ def test_a3_of_hosts_with_one_public_ip_that_start_at_once_one_runs(world, in_ba
     leases = [outcome() for outcome in outcomes]
     assert sum(isinstance(lease, HostConflict) for lease in leases) == 2
     assert len(world.leased_keys()) == len(world.nodes()) == 1
+
+
+def test_a3_a_claim_does_not_lose_its_age_when_it_says_more(world, monkeypatch):
+    """Two hosts write at the same time. The first has its lease, and says so, before the second one looks again."""
+    first, second = make_claim(1), make_claim(2, public_ip="192.0.2.1")
+    one, two = NodeClaim(world.layout, 60), NodeClaim(world.layout, 60)
+    first_entry, second_entry = (make_entry(claim.identity, claim.attributes) for claim in (first, second))
+    store = world.open_store()
+    real = store.replace
+
+    def write_late(*arguments):
+        monkeypatch.setattr(store, "replace", real)
+        assert one.take(world.store, first_entry)
+        written = real(*arguments)
+        assert one.take(world.store, first_entry, "10.5.1.0-24")
+        return written
+
+    monkeypatch.setattr(store, "replace", write_late)
+    assert not two.take(store, second_entry)
+    assert one.take(world.store, first_entry)
+    assert [(entry.host, entry.subnet) for entry in world.nodes()] == [("host-1", "10.5.1.0-24")]
+    store.close()
+
+
+def test_a3_an_address_that_is_taken_up_later_is_a_younger_claim(world, monkeypatch):
+    """The other way round: a host that has long been up takes the address that a new one has just claimed."""
+    old, new = make_claim(1), make_claim(2)
+    one, two = NodeClaim(world.layout, 60), NodeClaim(world.layout, 60)
+    old_entry, new_entry = (make_entry(claim.identity, claim.attributes) for claim in (old, new))
+    assert one.take(world.store, old_entry, "10.5.1.0-24")
+    moved = replace(old_entry, public_ip=new_entry.public_ip)
+    store = world.open_store()
+    real = store.list
+
+    def list_before_the_other_writes(key):
+        monkeypatch.setattr(store, "list", real)
+        listing = real(key)
+        assert two.take(world.store, new_entry)
+        return listing
+
+    monkeypatch.setattr(store, "list", list_before_the_other_writes)
+    assert not one.take(store, moved)
+    assert two.take(world.store, new_entry)
+    assert [entry.host for entry in world.nodes()] == ["host-2"]
+    store.close()
 
 
 def test_a3_a_clone_that_came_while_the_store_was_away_is_told_of(world):

@@ -88,6 +88,10 @@ class NodeClaim:
                 store.keep_alive(mine.lease_id)
                 return True
             current = next((one for one in items if one.key == self._layout.node_key(wanted.id)), None)
+            if current is not None and mine is not None and _addresses(mine) != _addresses(ours):
+                # a claim of another address begins now
+                store.delete(current.key, current.mod_revision)
+                current = None
             self._write(store, ours, current)
         return False
 
@@ -126,14 +130,14 @@ class NodeClaim:
 
     def _find_rival(self, ours: NodeEntry, mine: Optional[NodeEntry]) -> Optional[NodeEntry]:
         """Of two hosts that claim an address at the same time, the one that wrote first keeps it: whoever writes looks
-        again, sees the older claim and gives way."""
+        again, sees the older claim and gives way. A claim is as old as its key, whatever it has come to say since."""
         claimed = mine is not None and _addresses(mine) == _addresses(ours)
         for other in self.others:
             if other.id == ours.id:
                 return other
             if _shared_address(other, ours) is None:
                 continue
-            if mine is None or not claimed or other.mod_revision < mine.mod_revision:
+            if mine is None or not claimed or other.create_revision < mine.create_revision:
                 return other
         return None
 
