@@ -287,6 +287,40 @@ def test_a3_a_host_that_moves_on_gets_another_subnet_and_leaves_the_old_one_alon
     assert held.next_of(LeaseKept).lease.subnets == kept.subnets
 
 
+def test_a3_a_wish_to_move_on_does_not_outlive_a_store_that_was_away(world, claim, lease):
+    """Whether something here uses the lost subnet is known for a moment only: containers may have come since."""
+    away = threading.Event()
+
+    def open_flaky():
+        store = world.open_store()
+        real = store.list
+
+        def list_unless_away(key):
+            if away.is_set():
+                raise StoreUnavailable("etcd", "it is away", "wait")
+            return real(key)
+
+        store.list = list_unless_away
+        return store
+
+    flaky_world = LeaseWorld(open_flaky, world.layout.prefix)
+    held = flaky_world.hold(lease, claim, config())
+    held.next_of(LeaseKept)
+    give_away(world, lease)
+    held.wishes.put(PutBack())
+    held.next_of(LeaseConflict)
+    away.set()
+    held.wishes.put(MoveOn())
+    held.next_of(HoldFailed)
+    away.clear()
+    message = held.next()
+    while isinstance(message, HoldFailed):
+        message = held.next()
+    assert isinstance(message, LeaseConflict)
+    assert world.leased_keys() == [lease.key]
+    flaky_world.close()
+
+
 def test_a3_an_older_lease_that_overlaps_makes_us_move_and_give_ours_back(world, claim):
     """An operator's key, or a host of another SubnetLen: the older lease wins, and ours is still our own to delete."""
     world.put_lease("10.5.6.128-25", '{"PublicIP":"192.0.2.9"}')

@@ -139,6 +139,8 @@ class Holder:
     def do_round(self) -> None:
         """Look at everything, put right what is ours to put right, and tell."""
         store, entry = self._own.store, make_entry(self._terms.claim.identity, self._attributes)
+        # a wish of now: it is repeated as long as it holds, and containers may come while the store is away
+        moving, self._moving = self._moving, False
         try:
             present = self._nodes.take(store, entry)
         except (HostConflict, StoreError):  # an etcd without space left renews leases, and grants none
@@ -153,7 +155,7 @@ class Holder:
             self._lease, ttl = self._standing.check(self._lease, self._attributes)
         except LeaseTaken:
             self._nodes.take(store, entry, "")
-            if not self._moving:
+            if not moving:
                 raise
             self._lease, ttl = self._move_on()
         if self._nodes.subnet != self._lease.key:
@@ -186,7 +188,7 @@ class Holder:
     # --- what came of it
 
     def _note_success(self, ttl: int) -> None:
-        self._moving = self._answer_due = False
+        self._answer_due = False
         self._conflict = self._failure = ""
         self._away.reset()
         self._lost.reset()
