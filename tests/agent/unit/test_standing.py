@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -31,6 +32,14 @@ def test_a_lease_from_the_store_counts_down_from_its_grant():
     clock.now += 20
     assert (standing.expires_in, standing.ttl, standing.held, standing.from_disk) == (40, 60, True, False)
     clock.now += 40
+    assert standing.may_be_lost
+
+
+def test_time_goes_on_while_the_host_is_suspended(monkeypatch):
+    """etcd does not sleep with us; a host that wakes up without it must not take its lease for good."""
+    standing = Standing(LEASE, 60, 60, True)
+    asleep = time.clock_gettime(time.CLOCK_BOOTTIME) + 100
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: asleep if clock == time.CLOCK_BOOTTIME else 0.0)
     assert standing.may_be_lost
 
 

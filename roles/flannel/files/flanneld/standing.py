@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Callable, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 
 from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, WatchBroken
+from flanneld.leasing.nodes import read_clock
 
 
 class Standing:
-    """confirmed: the store itself gave us the lease in this life. Times are monotonic seconds of `clock`.
+    """confirmed: the store itself gave us the lease in this life. Times are seconds of `clock`, which goes on while
+    the host is suspended, as that of etcd does.
 
     ttl: seconds that the lease is granted for, None for a reservation. expires_in: seconds that it has left.
     """
@@ -26,7 +27,7 @@ class Standing:
         ttl: int,
         expires_in: float,
         confirmed: bool,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = read_clock,
     ) -> None:
         self._clock = clock
         self.reservation = lease.is_reservation
