@@ -14,9 +14,9 @@ import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreUnavailable
 from ansible_collections.weft.flannel.plugins.module_utils._lease import format_value
 from ansible_collections.weft.flannel.plugins.module_utils._store import open_store
-from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, MoveOn, Publish, PutBack
+from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, MoveOn, Publish, PutBack, standing
 from flanneld.leasing.hold import find_interval
-from flanneld.leasing.nodes import NodeClaim, make_entry
+from flanneld.leasing.nodes import NodeClaim, make_entry, read_clock
 
 from tests.support.etcd import SMALL, EtcdServer
 from tests.support.lease_world import LeaseWorld, make_claim, vxlan_data
@@ -411,6 +411,29 @@ def test_a3_two_hosts_with_one_public_ip_do_not_flap(world, lease, held):
     held.wishes.put(MoveOn())
     assert held.next_of(LeaseKept).lease.subnets != lease.subnets
     assert world.item(lease).value == rival.encode()
+
+
+def test_a3_two_hosts_with_one_public_ip_are_told_at_the_pace_of_upstream(world, lease, held, monkeypatch):
+    """Upstream's daemon overwrites us when it renews, which is every 23 hours."""
+    rival = format_value(make_claim(1, data=vxlan_data(77)).attributes)
+    world.put_lease(lease.key, rival)
+    held.wishes.put(PutBack())
+    held.next_of(LeaseKept)
+    monkeypatch.setattr(standing, "read_clock", lambda: read_clock() + 23 * 3600)
+    world.put_lease(lease.key, rival)
+    held.wishes.put(PutBack())
+    assert "two hosts publish the public IP 192.0.2.1" in str(held.next().error)
+    assert world.item(lease).value == rival.encode()
+
+
+def test_a2_a_reservation_written_over_our_lease_is_no_quarrel(world, claim, lease, held):
+    """An operator pins our subnet, and does it again."""
+    for _time in range(3):
+        world.put_lease(lease.key, '{"PublicIP":"192.0.2.1"}', 0)
+        held.wishes.put(PutBack())
+        kept = held.next()
+        assert kept == LeaseKept(world.lease(lease), 0)
+        assert kept.lease.attributes == claim.attributes
 
 
 # --- what goes wrong

@@ -29,8 +29,9 @@ from flanneld.leasing.own import OwnLease, Slot
 
 log = logging.getLogger(__name__)
 
-QUARREL = 600.0
-"""Seconds within which a value of ours that is overwritten a second time means that two hosts publish one public IP."""
+QUARREL = 25 * 3600.0
+"""Seconds within which a value of ours that is overwritten a second time means that two hosts publish one public IP.
+Upstream's daemon overwrites it when it starts and when it renews, which is every 23 hours (spec 2.4)."""
 
 
 class Standing:
@@ -86,9 +87,12 @@ class Standing:
 
     def _quarrel(self, present: Lease, attributes: Attributes) -> None:
         """An operator or a restored snapshot overwrites us once; a host with our public IP does it again and again. As
-        long as that lasts we do not answer. Raises LeaseTaken."""
-        again = read_clock() < self._quarrel_ends
-        self._quarrel_ends = read_clock() + QUARREL
+        long as that lasts we do not answer. A reservation as an operator writes it, which names no backend, is no
+        daemon's value. Raises LeaseTaken."""
+        by_hand = present.is_reservation and not present.attributes.backend_type
+        again = not by_hand and read_clock() < self._quarrel_ends
+        if not by_hand:
+            self._quarrel_ends = read_clock() + QUARREL
         theirs, ours = format_value(present.attributes), format_value(attributes)
         if again:
             raise LeaseTaken(
@@ -108,11 +112,11 @@ class Standing:
 
     def _put_back(self, lease: Lease, attributes: Attributes, slots: Sequence[Slot]) -> Tuple[Lease, int]:
         """Expired, deleted, or the store was emptied: the same subnet again if nobody has any of it now."""
+        self._refuse_held(lease)
         self._refuse_overlap(find_overlapping(slots, lease, self._config), lease, attributes)
         made = self._own.create(lease.subnets, attributes)
         if made is None:
             raise self._changed_meanwhile(lease)
-        self._refuse_held(lease)
         try:
             self._refuse_overlap(find_older(self._own.list(), made, self._config), lease, attributes)
         except LeaseTaken:
@@ -125,10 +129,6 @@ class Standing:
         )
         return made, self._own.ttl
 
-    def _refuse_overlap(self, others: Iterable[Lease], lease: Lease, attributes: Attributes) -> None:
-        """Raises LeaseTaken when one of these, which stand before ours, is another host's."""
-        for other in others:
-            if not same_host(other.attributes, attributes, self._config):
     def _refuse_held(self, lease: Lease) -> None:
         """Raises LeaseTaken when a live host holds any of it, and only the store has lost that: it is about to put it
         back, as we are."""
@@ -137,6 +137,10 @@ class Standing:
                 if overlaps_any(lease.subnets, [parse_key(other.subnet)]):
                     raise self._taken(lease, f"host {other} holds {other.subnet} now")
 
+    def _refuse_overlap(self, others: Iterable[Lease], lease: Lease, attributes: Attributes) -> None:
+        """Raises LeaseTaken when one of these, which stand before ours, is another host's."""
+        for other in others:
+            if not same_host(other.attributes, attributes, self._config):
                 raise self._taken(lease, f"lease {other.key} overlaps it ({self._name(other)})")
 
     # --- words
