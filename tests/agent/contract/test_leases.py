@@ -221,7 +221,7 @@ def test_the_second_start_finds_the_same_lease_and_writes_nothing(world):
 
 def test_changed_attributes_are_put_under_the_same_key_and_etcd_lease(world):
     first = world.manager().acquire(make_claim(1), config())
-    second = world.manager().acquire(make_claim(1, data=vxlan_data(2)), config())
+    second = world.manager().acquire(make_claim(1, data=vxlan_data(2), last=first), config())
     assert second.subnets == first.subnets
     item = world.item(first)
     assert b"02:00:00:00:00:02" in item.value
@@ -268,14 +268,20 @@ def test_a_former_lease_that_another_host_took_over_is_not_taken_back(world):
     assert world.item(first).value == theirs.encode()
 
 
-def test_a_former_lease_that_a_live_host_holds_is_not_taken_back(world):
-    """The same among hosts of ours: they keep the etcd lease, so only the node entry tells."""
-    first = world.manager().acquire(make_claim(1, data=None), config())
+@pytest.mark.parametrize("data", ["", None], ids=["with backend data", "without"])
+@pytest.mark.parametrize("heir_is_up", [True, False])
+def test_a_former_lease_that_another_host_of_ours_took_over_is_not_taken_back(world, data, heir_is_up):
+    """The same among hosts of ours; also while the heir is restarted, and nodes/ does not tell of it."""
+    first = world.manager().acquire(make_claim(1, data=data), config())
     world.delete(world.layout.node_key(make_claim(1).identity.id))
-    heir = make_claim(2, public_ip="192.0.2.1", data=None)
-    assert world.manager().acquire(heir, config()).lease_id == first.lease_id
-    lease = world.manager().acquire(make_claim(1, public_ip="192.0.2.77", data=None, last=first), config())
+    heir = make_claim(2, public_ip="192.0.2.1", data=data)
+    taken = world.manager().acquire(heir, config())
+    assert taken.key == first.key
+    if not heir_is_up:
+        world.delete(world.layout.node_key(heir.identity.id))
+    lease = world.manager().acquire(make_claim(1, public_ip="192.0.2.77", data=data, last=first), config())
     assert lease.subnets != first.subnets
+    assert world.lease(taken) == taken
 
 
 def test_the_subnet_of_a_live_host_whose_lease_has_vanished_is_not_taken(world):

@@ -142,11 +142,21 @@ class Acquisition:
 
     def _refresh(self, lease: Lease) -> Optional[Lease]:
         refreshed: Optional[Lease] = lease
-        if lease.lease_id and self._own.store.keep_alive(lease.lease_id) != self._own.ttl:
-            refreshed = self._own.regrant(lease)
+        if lease.lease_id:
+            ttl = self._own.store.keep_alive(lease.lease_id)
+            if ttl != self._own.ttl or not self._is_proven(lease):
+                refreshed = self._own.regrant(lease)
         if refreshed is None or refreshed.attributes == self._claim.attributes:
             return refreshed
         return self._own.publish(refreshed, self._claim.attributes)
+
+    def _is_proven(self, lease: Lease) -> bool:
+        """False for a lease that we take over by its public IP alone: its etcd lease must prove nothing any more to a
+        host that had it before us."""
+        known = [one for one in (self._made, self._claim.last) if one is not None and one.key == lease.key]
+        ours = self._claim.attributes
+        says_ours = lease.attributes == ours and bool(ours.backend_data or ours.backend_v6_data)
+        return says_ours or any(find_proof(lease, one) for one in known)
 
     def _tell(self, lease: Lease, subnets: Subnets) -> None:
         if self._made is not None:
