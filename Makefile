@@ -106,14 +106,14 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) types 300 $(MAKE) types
 	@$(step) shell-lint 60 $(MAKE) shell-lint
 	@$(step) yaml-lint 120 $(MAKE) yaml-lint
-	@$(step) ansible-lint 300 $(MAKE) ansible-lint
-	@$(step) unit 300 $(MAKE) unit
+	@$(step) ansible-lint 600 $(MAKE) ansible-lint
+	@$(step) unit 600 $(MAKE) unit
 	@$(step) sanity 600 $(MAKE) sanity
 	@$(step) artifact 120 $(MAKE) artifact
-	@$(step) contract 600 $(MAKE) contract
+	@$(step) contract 900 $(MAKE) contract
 	@$(step) contract-modules 600 $(MAKE) contract-modules
 	@$(step) contract-latest 600 $(MAKE) contract-latest
-	@$(step) netns 1800 $(MAKE) netns
+	@$(step) netns 2400 $(MAKE) netns
 	@$(step) image 600 $(MAKE) image
 	@$(step) molecule 1500 $(MAKE) molecule
 	@echo "make test: every step passed"

@@ -41,7 +41,7 @@ from flanneld.leasing.acquire import Acquisition, describe
 from flanneld.leasing.backoff import Backoff
 from flanneld.leasing.nodes import NodeClaim, make_entry, read_clock
 from flanneld.leasing.own import OwnLease
-from flanneld.leasing.standing import Standing
+from flanneld.leasing.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Holder:
         self._lease = lease
         self._post = post
         self._attributes = terms.claim.attributes
-        self._standing = self._make_standing()
+        self._upkeep = self._make_upkeep()
         self._moving = False
         self._answer_due = False
         self._conflict = ""
@@ -152,7 +152,7 @@ class Holder:
             return
         self._entry_due = read_clock() + self._terms.node_ttl / 3
         try:
-            self._lease, ttl = self._standing.check(self._lease, self._attributes)
+            self._lease, ttl = self._upkeep.check(self._lease, self._attributes)
         except LeaseTaken:
             self._nodes.take(store, entry, "")
             if not moving:
@@ -178,12 +178,12 @@ class Holder:
         )
         if self._own.give_back(lost):
             log.info("Gave (%s) back, it was ours until now", describe(lost.subnets))
-        self._standing = self._make_standing()
+        self._upkeep = self._make_upkeep()
         return lease, 0 if lease.is_reservation else self._own.ttl
 
-    def _make_standing(self) -> Standing:
+    def _make_upkeep(self) -> Upkeep:
         us = make_entry(self._terms.claim.identity, self._attributes)
-        return Standing(self._own, self._nodes, self._terms.config, us)
+        return Upkeep(self._own, self._nodes, self._terms.config, us)
 
     # --- what came of it
 

@@ -34,7 +34,7 @@ QUARREL = 25 * 3600.0
 Upstream's daemon overwrites it when it starts and when it renews, which is every 23 hours (spec 2.4)."""
 
 
-class Standing:
+class Upkeep:
     """One lease of ours. us: our node entry, for messages; nodes: has to have looked just before."""
 
     def __init__(self, own: OwnLease, nodes: NodeClaim, config: NetworkConfig, us: NodeEntry) -> None:
