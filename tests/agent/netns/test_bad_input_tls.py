@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Dict, Iterator
 
 import pytest
 
+from tests.support.asking import read_report
 from tests.support.certs import CertificateAuthority
 from tests.support.cluster import Cluster
 from tests.support.etcd import ServerTLS
 from tests.support.netns import SWITCH_ADDRESS
 from tests.support.node import Node
+from tests.support.waiting import wait_until
 
 FLAGS = {"ca": "--etcd-cafile", "cert": "--etcd-certfile", "key": "--etcd-keyfile"}
 
@@ -103,3 +106,31 @@ def test_no_certificate_at_all_ends_it_with_5(guarded: Cluster, files: Dict[str,
     node.agent.start()
     assert node.agent.wait() == 5
     assert "certificate" in node.agent.complaints()[-1]
+
+
+def test_a_host_that_boots_with_a_certificate_that_is_not_good_any_more_comes_up_from_disk(
+    guarded: Cluster, files: Dict[str, Path], tmp_path: Path
+) -> None:
+    own = {name: Path(shutil.copy(files[name], tmp_path / name)) for name in ("cert", "key")}
+    node = add_node(guarded, {**files, **own}, ca="ca", cert="cert", key="key")
+    node.agent.start()
+    node.agent.wait_ready()
+    before = node.host.subnet_file.read_bytes()
+    node.agent.stop()
+    for name in own:
+        shutil.copy(files[f"strange {name}"], own[name])
+    node.agent.start()
+    assert node.agent.wait() == 5, "a restart tells the operator at once"
+    shutil.rmtree(node.host.run_dir / "flannel")
+    node.agent.start()
+    node.agent.wait_ready()
+    assert node.host.subnet_file.read_bytes() == before
+    report = read_report(node.agent)
+    assert report["store"]["from_disk"] is True
+    wait_until(
+        lambda: "refuses our client certificate" in read_report(node.agent)["store"]["last_error"],
+        "it says why",
+    )
+    for name in own:
+        shutil.copy(files[name], own[name])
+    wait_until(lambda: not read_report(node.agent)["store"]["from_disk"], "the lease is confirmed", 60)

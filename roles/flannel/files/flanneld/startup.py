@@ -17,7 +17,10 @@ from typing import Callable, FrozenSet, Optional, Tuple, TypeVar
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     ConfigError,
+    FlannelError,
+    StoreAuthError,
     StoreLeaseLost,
+    StoreTLSError,
     StoreUnavailable,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice, choose_interface
@@ -158,13 +161,20 @@ def _find_config(start: Start, last: LastLife) -> Tuple[str, bool]:
     try:
         text = start.manager.read_config()
         require_usable(parse_config(text), start.instance)
-    except (ConfigError, StoreUnavailable) as error:
-        if last.remembered is None:
+    except (ConfigError, StoreUnavailable, StoreAuthError, StoreTLSError) as error:
+        if last.remembered is None or not _can_do_without(start, error):
             raise
         require_backend(parse_config(last.remembered.config))
         log.warning("Couldn't fetch network config, using the one of the last start: %s", error)
         return last.remembered.config, False
     return text, True
+
+
+def _can_do_without(start: Start, error: FlannelError) -> bool:
+    """A store that refuses us is as good as away for a host that boots: an expired certificate must not leave its
+    containers without a network. At a restart the operator is to hear of it at once, and nothing is lost by that."""
+    refused = isinstance(error, (StoreAuthError, StoreTLSError))
+    return not refused or not Path(start.options.subnet_file).exists()
 
 
 def _choose_first(options: Options, config: NetworkConfig, last: LastLife) -> InterfaceChoice:
@@ -206,8 +216,8 @@ def _acquire(start: Start, claim: Claim, config: NetworkConfig, last: LastLife) 
     us while containers are in the last one."""
     try:
         lease = start.manager.acquire(claim, config)
-    except StoreUnavailable as error:
-        if not last.had_config(config):
+    except (StoreUnavailable, StoreAuthError, StoreTLSError) as error:
+        if not last.had_config(config) or not _can_do_without(start, error):
             raise
         log.warning("Couldn't acquire lease: %s", error)
         return None
