@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._errors import StoreUnavailable
 from ansible_collections.weft.flannel.plugins.module_utils._lease import format_value
 from ansible_collections.weft.flannel.plugins.module_utils._store import open_store
-from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, MoveOn, Publish, PutBack, standing
+from flanneld.leasing import HoldFailed, LeaseConflict, LeaseKept, MoveOn, Publish, PutBack, upkeep
 from flanneld.leasing.hold import find_interval
 from flanneld.leasing.nodes import NodeClaim, make_entry, read_clock
 
@@ -419,7 +419,7 @@ def test_a3_two_hosts_with_one_public_ip_are_told_at_the_pace_of_upstream(world,
     world.put_lease(lease.key, rival)
     held.wishes.put(PutBack())
     held.next_of(LeaseKept)
-    monkeypatch.setattr(standing, "read_clock", lambda: read_clock() + 23 * 3600)
+    monkeypatch.setattr(upkeep, "read_clock", lambda: read_clock() + 23 * 3600)
     world.put_lease(lease.key, rival)
     held.wishes.put(PutBack())
     assert "two hosts publish the public IP 192.0.2.1" in str(held.next().error)
