@@ -219,7 +219,7 @@ def test_a23_without_its_program_the_problem_stands_in_both_lives_and_ends_with_
     router: Router, manager: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     wanted = [thing for family in FAMILIES for thing in MAKERS[manager](INSTANCE, policy(family))]
-    ours = {(table.name, thing.key) for thing in wanted for table in TABLES if isinstance(thing, table.kind)}
+    ours = {(table.name, thing.key) for thing in wanted for table in TABLES if isinstance(thing, table.kinds)}
     now = [0.0]
     for _life in range(2):
         with monkeypatch.context() as without:

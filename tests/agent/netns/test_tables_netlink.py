@@ -15,11 +15,12 @@ from flanneld.plan import IMPOSSIBLE
 from flanneld.tables import Change, Table
 from flanneld.tables.address import AddressTable, LinkAddress
 from flanneld.tables.fdb import FdbEntry, FdbTable
-from flanneld.tables.link import LinkTable, VxlanLink
+from flanneld.tables.link import LinkTable, has_kind
 from flanneld.tables.neighbour import Neighbour, NeighbourTable
 from flanneld.tables.notifications import KernelMessages, open_kernel_socket, read_news
 from flanneld.tables.route import PROTOCOL_BOOT, PROTOCOL_FLANNEL, PROTOCOL_KERNEL, Route, RouteTable
 from flanneld.tables.scope import Scope
+from flanneld.tables.vxlan_link import VxlanLink
 
 from tests.support.kernel import add_underlay, fresh_namespace, sh
 
@@ -219,6 +220,13 @@ def test_a_rival_for_the_vni_is_named() -> None:
 
 def test_a_missing_underlay_is_named() -> None:
     assert "its underlay eth9 does not exist" in refusal(LinkTable(SCOPE), replace(VTEP, underlay="eth9"))
+
+
+def test_a_kind_that_the_kernel_does_not_have_is_known_before_anything_is_made() -> None:
+    before = sh("ip link")
+    assert has_kind("vxlan")
+    assert not has_kind("no-such-kind")
+    assert sh("ip link") == before
 
 
 def test_only_our_vteps_are_ours() -> None:

@@ -24,10 +24,10 @@ from flanneld.backends import BackendError, Host, Node, find_backend, hostgw, vx
 from flanneld.instance import Instance
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.fdb import FdbEntry
-from flanneld.tables.link import VxlanLink
 from flanneld.tables.neighbour import Neighbour
 from flanneld.tables.route import Route
 from flanneld.tables.underlay import Underlay
+from flanneld.tables.vxlan_link import VxlanLink
 
 from tests.support.leases import config, lease
 
@@ -47,7 +47,9 @@ def node(cfg, local, own=OWN, choice=CHOICE):
 
 def host(macs=None, remembered=None, choice=CHOICE):
     remembered = {} if remembered is None else remembered
-    return Host(Instance(), choice, (macs or {}).get, remembered.get, remembered.__setitem__)
+    return Host(
+        Instance(), choice, (macs or {}).get, remembered.get, remembered.__setitem__, lambda device: None
+    )
 
 
 def test_vxlan_node_of_appendix_a():

@@ -25,9 +25,10 @@ from flanneld.instance import Instance
 from flanneld.options import parse_options
 from flanneld.outputs.report import PeerReport, TableReport
 from flanneld.tables.address import LinkAddress
+from flanneld.tables.device import OtherLink
 from flanneld.tables.fdb import FdbEntry
-from flanneld.tables.link import OtherLink, VxlanLink
 from flanneld.tables.route import Route
+from flanneld.tables.vxlan_link import VxlanLink
 
 from tests.agent.unit.test_command_status import WELL as REPORT
 from tests.support.leases import config, lease

@@ -17,7 +17,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Attribu
 from flanneld.backends import Node
 from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.instance import Instance
-from flanneld.tables.link import OtherLink
+from flanneld.tables.device import OtherLink
 
 
 def interface(name: str, mtu: int, *addresses: str) -> Interface:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
@@ -37,13 +37,13 @@ DUAL = dual_lease("10.5.2.0/24", "fd00:5:0:2::/64", 2, born=20)
 class Recorder:
     """A table of a host that takes every change and remembers it."""
 
-    kind: type
+    kinds: Tuple[type, ...]
     things: Dict[Key, Any] = field(default_factory=dict)
     changes: List[Change] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return self.kind.__name__
+        return self.kinds[0].__name__
 
     def dump(self) -> Dict[Key, Any]:
         return dict(self.things)
@@ -74,7 +74,7 @@ class Agent:
         local = vxlan.Local({IPV4: OWN_MAC, IPV6: OWN_MAC})
         self.node = Node(Instance(), rules.config, choice, OWN, local)
         self.peers = Peers(rules, 600)
-        self.tables = [Recorder(Neighbour), Recorder(FdbEntry), Recorder(Route)]
+        self.tables = [Recorder((Neighbour,)), Recorder((FdbEntry,)), Recorder((Route,))]
         self.reconciler = Reconciler(self.tables)
 
     def follow(self, outcome: Outcome) -> List[Change]:

@@ -56,7 +56,7 @@ class Memory:
     """A table. things: what exists on the host. refused: keys it takes no change of. log: every call, of all tables."""
 
     name: str
-    kind: type
+    kinds: Tuple[type, ...]
     log: List[str]
     things: Dict[Key, Any] = field(default_factory=dict)
     refused: Set[Key] = field(default_factory=set)
@@ -89,7 +89,7 @@ class Memory:
             self.things.pop(key, None)
         else:
             self.things[key] = thing
-        self.events.append(Event(self.name, Notice(key, thing, str(key) if self.kind is Link else "")))
+        self.events.append(Event(self.name, Notice(key, thing, str(key) if self.kinds == (Link,) else "")))
 
     def notice(self, message: Any) -> Optional[Notice]:
         return message.notice if isinstance(message, Event) and message.table == self.name else None
@@ -102,8 +102,8 @@ class Host:
         self.log: List[str] = []
         self.now = 100.0
         self.events: List[Event] = []
-        self.links = Memory("link", Link, self.log, events=self.events)
-        self.routes = Memory("route", Route, self.log, events=self.events)
+        self.links = Memory("link", (Link,), self.log, events=self.events)
+        self.routes = Memory("route", (Route,), self.log, events=self.events)
         self.reconciler = Reconciler((self.links, self.routes), lambda: self.now)
 
     def settle(self) -> Tuple[str, ...]:

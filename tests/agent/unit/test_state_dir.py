@@ -82,6 +82,17 @@ def test_a_mac_is_remembered_by_device(tmp_path):
     assert state.list_devices() == {"flannel.1", "flannel.7"}
 
 
+def test_a_device_without_a_mac_is_remembered_by_its_name(tmp_path):
+    state = StateDir(tmp_path / "new")
+    state.remember_device("flannel.ipip")
+    state.remember_device("flannel.ipip")
+    state.remember_mac("flannel.1", MAC)
+    state.remember_device("eth0")
+    assert StateDir(tmp_path / "new").list_devices() == {"flannel.1", "flannel.ipip"}
+    assert f"{tmp_path}/new/flannel.ipip.device" in state.forget_all()
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     "damage", [b"", b"\xff\xfe\x00", b"c6:d2", b"ff:ff:ff:ff:ff:ff\n", b"02:00:00:00:00:01 x"]
 )

@@ -10,9 +10,10 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from flanneld.tables.link import OtherLink, VxlanLink, find_immutable_difference
+from flanneld.tables.device import OtherLink
 from flanneld.tables.refusal import explain_refusal
 from flanneld.tables.rtnetlink import mac_from, pack_attribute, pack_mac, parse_attributes, parse_messages
+from flanneld.tables.vxlan_link import VxlanLink
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ def test_a_refusal_has_a_next_step(code: int, step: str) -> None:
     ],
 )
 def test_why_a_device_is_made_again(found: VxlanLink | OtherLink, reason: str) -> None:
-    assert find_immutable_difference(found, VTEP) == reason
+    assert VTEP.find_immutable_difference(found) == reason
     assert found != VTEP
 
 
@@ -91,7 +92,7 @@ def test_why_a_device_is_made_again(found: VxlanLink | OtherLink, reason: str) -
 )
 def test_a12_what_differs_and_can_be_set(found: VxlanLink) -> None:
     wanted = replace(VTEP, tx_checksum=True)
-    assert find_immutable_difference(found, wanted) is None
+    assert wanted.find_immutable_difference(found) is None
     assert found != wanted
 
 
@@ -105,5 +106,5 @@ def test_port_0_is_any_port() -> None:
     assert hash(replace(VTEP, port=8472)) == hash(VTEP)
     assert replace(VTEP, port=8472) != replace(VTEP, port=4789)
     assert (
-        find_immutable_difference(replace(VTEP, port=4789), replace(VTEP, port=8472)) == "port: 4789 vs 8472"
+        replace(VTEP, port=8472).find_immutable_difference(replace(VTEP, port=4789)) == "port: 4789 vs 8472"
     )

@@ -12,7 +12,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Subnets
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Network
 
 from flanneld.backends import Node
-from flanneld.tables.link import Link, OtherLink
+from flanneld.tables.device import Link, OtherLink
 
 _KERNEL_MTU = 1500
 """Of a bridge that has no port and that nobody gave another one."""

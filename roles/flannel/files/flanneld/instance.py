@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Tuple
+from typing import FrozenSet, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, IPV4, Family
 
 DEFAULT = "default"
 LONGEST_DEVICE_NAME = 15  # IFNAMSIZ less its NUL
@@ -78,14 +78,36 @@ class Instance:
         Raises ConfigError when it is longer than a device name may be.
         """
         base = "flannel" if family is IPV4 else "flannel-v6" if self.name == DEFAULT else "flannel6"
-        name = f"{base}.{vni}{self._suffix}"
-        if len(name) > LONGEST_DEVICE_NAME:
-            raise ConfigError(
-                f"device {name}",
-                f"its name is longer than the {LONGEST_DEVICE_NAME} characters that Linux allows",
-                "shorten --instance, or choose a VNI with fewer digits in the network config",
-            )
-        return name
+        return _checked(f"{base}.{vni}{self._suffix}")
+
+    @property
+    def ipip_device(self) -> str:
+        """Device name of the tunnel of `ipip` (spec 5.5): flannel.ipip; flanneli-blue."""
+        return self._fixed_device("flannel.ipip", "flanneli")
+
+    @property
+    def tun_device(self) -> str:
+        """Device name of the TUN of `udp` (spec 5.4): flannel0; flannel0-blue."""
+        return self._fixed_device("flannel0", "flannel0")
+
+    def wireguard_device(self, family: Family) -> str:
+        """Device name of `wireguard` (spec 5.7): flannel-wg, flannel-wg-v6; flannelw-blue, flannelw6-blue."""
+        if family is IPV4:
+            return self._fixed_device("flannel-wg", "flannelw")
+        return self._fixed_device("flannel-wg-v6", "flannelw6")
+
+    @property
+    def fixed_devices(self) -> FrozenSet[str]:
+        """Names of all devices whose names do not hang on the network config; none where they would be too long."""
+        try:
+            wireguard = (self.wireguard_device(family) for family in FAMILIES)
+            return frozenset({self.ipip_device, self.tun_device, *wireguard})
+        except ConfigError:
+            return frozenset()
+
+    def _fixed_device(self, upstreams: str, base: str) -> str:
+        """Raises ConfigError when it is longer than a device name may be."""
+        return _checked(upstreams if self.name == DEFAULT else f"{base}{self._suffix}")
 
     @property
     def masquerade_chain(self) -> str:
@@ -106,3 +128,14 @@ def list_instances() -> Tuple[Instance, ...]:
     names = (path.name[len(default.name) :] for path in default.parent.glob(f"{default.name}*"))
     found = (Instance(name[1:] or DEFAULT) for name in names if re.fullmatch(f"|-{NAME}", name))
     return tuple(sorted(found, key=lambda instance: instance.name))
+
+
+def _checked(name: str) -> str:
+    """Raises ConfigError when it is longer than a device name may be."""
+    if len(name) > LONGEST_DEVICE_NAME:
+        raise ConfigError(
+            f"device {name}",
+            f"its name is longer than the {LONGEST_DEVICE_NAME} characters that Linux allows",
+            "shorten --instance, or choose a VNI with fewer digits in the network config",
+        )
+    return name

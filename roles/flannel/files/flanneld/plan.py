@@ -24,7 +24,7 @@ from flanneld.options import Options
 from flanneld.tables import Object, Table, iptables, nftables
 from flanneld.tables.address import AddressTable
 from flanneld.tables.fdb import FdbTable
-from flanneld.tables.link import LinkTable, VxlanLink
+from flanneld.tables.link import OWN_KINDS, LinkTable
 from flanneld.tables.neighbour import NeighbourTable
 from flanneld.tables.opening import OpeningTable
 from flanneld.tables.route import RouteTable, blackhole_route
@@ -93,7 +93,7 @@ def _make_masquerade(options: Options, firewall: str, family: Family) -> Optiona
 
 def list_devices(objects: Iterable[Object]) -> FrozenSet[str]:
     """Names of the devices among the objects."""
-    return frozenset(thing.name for thing in objects if isinstance(thing, VxlanLink))
+    return frozenset(str(thing.key) for thing in objects if isinstance(thing, OWN_KINDS))
 
 
 def make_scope(node: Node, devices: AbstractSet[str], former: Tuple[Network, ...] = ()) -> Scope:

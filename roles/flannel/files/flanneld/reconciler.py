@@ -142,7 +142,7 @@ class Reconciler:
         self._clock = clock
         self._states = tuple(_TableState(table) for table in tables)
         self._by_name = {state.table.name: state for state in self._states}
-        self._by_kind = {state.table.kind: state for state in self._states}
+        self._by_kind = {kind: state for state in self._states for kind in state.table.kinds}
         self._owned: Dict[Hashable, Dict[_Place, Object]] = {}
         self._owners: Dict[_Place, Tuple[Hashable, ...]] = {}
         self._devices: Counter[Hashable] = Counter()

@@ -38,8 +38,8 @@ from flanneld.other_instances import require_usable
 from flanneld.outputs.notify import ping_watchdog
 from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
-from flanneld.tables.link import read_vxlan_mac
 from flanneld.tables.underlay import lookup_route, read_interfaces
+from flanneld.tables.vxlan_link import read_vxlan_mac
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,9 @@ def join_network(start: Start) -> Joined:
         )
     backend = find_backend(config)
     choice = _choose_first(start.options, config, last)
-    host = Host(start.instance, choice, read_vxlan_mac, state.recall_mac, state.remember_mac)
+    host = Host(
+        start.instance, choice, read_vxlan_mac, state.recall_mac, state.remember_mac, state.remember_device
+    )
     local = backend.prepare(host, config)
     previous = read_previous_subnets(Path(start.options.subnet_file))
     claim = Claim(backend.attributes(local, choice, config), start.identity, previous, last.lease)

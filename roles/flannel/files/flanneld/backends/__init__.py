@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Callable, Hashable, Iterable, Optional, Protocol, cast
+from typing import Any, Callable, Hashable, Iterable, Mapping, Optional, Protocol, Tuple, cast
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
@@ -41,6 +41,8 @@ class Host:
     recall_mac: Callable[[str], Optional[str]]
     """What the state directory says for a device, None when it says nothing."""
     remember_mac: Callable[[str, str], None]
+    remember_device: Callable[[str], None]
+    """So that a device without a MAC is known as ours under another network config."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ class Backend(Protocol):
 
     def attributes(self, local: Any, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
         """What our lease publishes (spec 2.3)."""
+
+    def devices(self, instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
+        """Names of the devices that it makes, by the family that goes through them."""
+
+    def ports(self, config: NetworkConfig) -> Tuple[int, ...]:
+        """UDP ports that other hosts send to."""
+
+    def overhead(self, config: NetworkConfig, family: Family) -> int:
+        """Bytes that are around a container's packet of that family on the underlay (spec 5.0)."""
 
     def mtu(self, config: NetworkConfig, underlay: Underlay) -> int:
         """The MTU of a container's interface, in bytes (spec 5.0)."""

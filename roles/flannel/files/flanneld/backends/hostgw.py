@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Hashable, Iterable, Iterator, Optional
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
@@ -13,6 +13,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Attribu
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
 
 from flanneld.backends import BackendError, Host, Node
+from flanneld.instance import Instance
 from flanneld.tables import Object
 from flanneld.tables.route import Route
 from flanneld.tables.underlay import Underlay
@@ -36,6 +37,18 @@ def attributes(local: None, choice: InterfaceChoice, config: NetworkConfig) -> A
         public_ipv6=choice.public_ipv6 if IPV6 in config.families else None,
         backend_type="host-gw",
     )
+
+
+def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
+    return {}
+
+
+def ports(config: NetworkConfig) -> Tuple[int, ...]:
+    return ()
+
+
+def overhead(config: NetworkConfig, family: Family) -> int:
+    return 0
 
 
 def mtu(config: NetworkConfig, underlay: Underlay) -> int:

@@ -11,7 +11,7 @@ import logging
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional
+from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -21,18 +21,21 @@ from ansible_collections.weft.flannel.plugins.module_utils._mac import generate_
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
 
 from flanneld.backends import Host, Node
+from flanneld.instance import Instance
 from flanneld.tables import Object
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.fdb import FdbEntry
-from flanneld.tables.link import VxlanLink
 from flanneld.tables.neighbour import Neighbour
 from flanneld.tables.route import Route
 from flanneld.tables.underlay import Underlay
+from flanneld.tables.vxlan_link import VxlanLink
 
 log = logging.getLogger(__name__)
 
 OVERHEAD: Mapping[Family, int] = {IPV4: 50, IPV6: 70}
 """Bytes around an inner packet: outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348)."""
+USUAL_PORT = 8472
+"""What Linux takes for 0, unless a parameter of its module says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,20 @@ def _option(config: NetworkConfig, key: str) -> bool:
     return bool(config.backend.options[key])
 
 
-def _device(node: Node, family: Family) -> str:
-    return node.instance.vxlan_device(_number(node.config, "VNI"), family)
-
-
 def _device_mtu(config: NetworkConfig, underlay: Underlay, family: Family) -> int:
     return (_number(config, "MTU") or underlay.mtu) - OVERHEAD[family]
+
+
+def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
+    return {family: instance.vxlan_device(_number(config, "VNI"), family) for family in config.families}
+
+
+def ports(config: NetworkConfig) -> Tuple[int, ...]:
+    return (_number(config, "Port") or USUAL_PORT,)
+
+
+def overhead(config: NetworkConfig, family: Family) -> int:
+    return OVERHEAD[family]
 
 
 def prepare(host: Host, config: NetworkConfig) -> Local:
@@ -68,8 +79,7 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
     switches = [str(_option(config, key)).lower() for key in ("GBP", "Learning", "DirectRouting")]
     log.info("VXLAN config: VNI=%d Port=%d GBP=%s Learning=%s DirectRouting=%s", *numbers, *switches)
     macs: Dict[Family, str] = {}
-    for family in config.families:
-        device = host.instance.vxlan_device(_number(config, "VNI"), family)
+    for family, device in devices(host.instance, config).items():
         remembered = host.recall_mac(device)
         macs[family] = (
             host.device_mac(device) or _valid_mac(remembered) or generate_mac(random.SystemRandom())
@@ -105,11 +115,10 @@ def mtu(config: NetworkConfig, underlay: Underlay) -> int:
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
-    for family in node.config.families:
+    for family, device in devices(node.instance, node.config).items():
         local, subnet = node.choice.address(family), node.lease.subnets.of(family)
         if local is None or subnet is None:
             continue
-        device = _device(node, family)
         yield VxlanLink(
             name=device,
             vni=_number(node.config, "VNI"),
@@ -158,7 +167,7 @@ def claims(peer: Lease, family: Family) -> Iterable[Hashable]:
 
 
 def desired_for(node: Node, peer: Lease, underlay: Underlay) -> Iterator[Object]:
-    for family in node.config.families:
+    for family, device in devices(node.instance, node.config).items():
         subnet, public, mac = (
             peer.subnets.of(family),
             peer.attributes.public_address(family),
@@ -170,7 +179,6 @@ def desired_for(node: Node, peer: Lease, underlay: Underlay) -> Iterator[Object]
         if direct is not None:
             yield Route(subnet, public, direct)
             continue
-        device = _device(node, family)
         yield Neighbour(device, subnet.network_address, mac)
         yield FdbEntry(device, mac, public)
         yield Route(subnet, subnet.network_address, device, onlink=True)

@@ -21,7 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntr
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store, open_store
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
 
-from flanneld.backends.vxlan import OVERHEAD
+from flanneld.backends import Backend, find_backend
 from flanneld.commands.asking import ask_agent, parse_report
 from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.probes import Probe, can_ping, probe_paths
@@ -32,9 +32,10 @@ from flanneld.outputs.remembered import RememberedLease
 from flanneld.outputs.report import Report
 from flanneld.outputs.state_dir import StateDir
 from flanneld.tables.address import AddressTable, LinkAddress
+from flanneld.tables.device import Link, OtherLink, OwnLink
 from flanneld.tables.fdb import FdbEntry, FdbTable
 from flanneld.tables.forwarding import find_forward_drops
-from flanneld.tables.link import Link, VxlanLink, read_links
+from flanneld.tables.link import read_links
 from flanneld.tables.offload import read_tx_checksum
 from flanneld.tables.programs import run_program
 from flanneld.tables.route import Route, read_routes
@@ -117,10 +118,16 @@ class Facts:
         return next((lease for lease in leases if lease.key == self.own_key), None)
 
     @property
-    def own_devices(self) -> Tuple[VxlanLink, ...]:
-        """Our VXLAN devices that exist."""
+    def own_devices(self) -> Tuple[OwnLink, ...]:
+        """Our devices that exist."""
         found = (self.links.get(name) for name in self.devices.values())
-        return tuple(link for link in found if isinstance(link, VxlanLink))
+        return tuple(link for link in found if link is not None and not isinstance(link, OtherLink))
+
+    @property
+    def ports(self) -> Tuple[int, ...]:
+        """UDP ports that the backend of the network config listens on."""
+        backend = _find_backend(self.config)
+        return () if self.config is None or backend is None else backend.ports(self.config)
 
     def name_host(self, key: str) -> str:
         """The lease, and the host that holds it, where a node entry tells."""
@@ -198,14 +205,16 @@ def _find_sizes(
     links: Mapping[str, Link],
     subnet_env: Optional[Mapping[str, str]],
 ) -> Dict[Family, int]:
-    """Bytes of the packet that leaves this host with a full one of a container in it; none where that is not known."""
-    mtu = (subnet_env or {}).get("FLANNEL_MTU", "")
-    if config is not None and config.backend.type == "host-gw":  # as it is: nothing is wrapped around it
-        return {family: int(mtu) for family in config.families if mtu.isdigit()}
-    found = {family: links.get(name) for family, name in devices.items()}
-    return {
-        family: link.mtu + OVERHEAD[family] for family, link in found.items() if isinstance(link, VxlanLink)
-    }
+    """Bytes on the underlay of a full packet of a container, by family; none where that is not known."""
+    backend = _find_backend(config)
+    if config is None or backend is None:
+        return {}
+    told = (subnet_env or {}).get("FLANNEL_MTU", "")
+    if devices:
+        mtus = {family: links[name].mtu for family, name in devices.items() if name in links}
+    else:
+        mtus = {family: int(told) for family in config.families if told.isdigit()}
+    return {family: mtu + backend.overhead(config, family) for family, mtu in mtus.items()}
 
 
 def _attempt(read: Callable[[], Value]) -> Tuple[Optional[Value], Optional[FlannelError]]:
@@ -256,12 +265,18 @@ def _read_nodes(store: Store, layout: Layout) -> Iterator[NodeEntry]:
 
 
 def _name_devices(settings: Settings, config: Optional[NetworkConfig]) -> Dict[Family, str]:
-    vni = config.backend.options.get("VNI") if config is not None else None
-    if config is None or config.backend.type != "vxlan" or not isinstance(vni, int):
+    backend = _find_backend(config)
+    if config is None or backend is None:
         return {}
-    with contextlib.suppress(FlannelError):
-        return {family: settings.instance.vxlan_device(vni, family) for family in config.families}
+    with contextlib.suppress(FlannelError):  # a name too long is no device's
+        return dict(backend.devices(settings.instance, config))
     return {}
+
+
+def _find_backend(config: Optional[NetworkConfig]) -> Optional[Backend]:
+    with contextlib.suppress(FlannelError):
+        return None if config is None else find_backend(config)
+    return None
 
 
 def _read_subnet_env(path: Path) -> Optional[Mapping[str, str]]:

@@ -37,7 +37,7 @@ class Probe:
 def probe_paths(leases: Sequence[Lease], sizes: Mapping[Family, int]) -> Tuple[Probe, ...]:
     """Two pings that must not be fragmented to each of the first few hosts, all at once.
 
-    leases: of other hosts. sizes: of the packet that leaves this host with a full one of a container in it.
+    leases: of other hosts. sizes: bytes on the underlay of a full packet of a container, by family.
     """
     if not can_ping():
         return ()

@@ -26,9 +26,11 @@ from flanneld.commands.settings import Settings
 from flanneld.instance import DEFAULT, Instance
 from flanneld.outputs.state_dir import StateDir
 from flanneld.tables.address import AddressTable
-from flanneld.tables.link import VxlanLink, read_links
+from flanneld.tables.device import OtherLink
+from flanneld.tables.link import read_links
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import lookup_route, read_interfaces
+from flanneld.tables.vxlan_link import VxlanLink
 
 _NETWORKS = ("FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK")
 _SUBNETS = ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET")
@@ -140,11 +142,13 @@ def _name_devices(instance: Instance, config: Optional[NetworkConfig]) -> Frozen
 
 
 def _find_named_devices(instance: Instance) -> FrozenSet[str]:
-    """VXLAN devices that have the name which this instance would give them."""
+    """Devices of our kinds that have the name which this instance would give them."""
+    found = (link for link in read_links().values() if not isinstance(link, OtherLink))
     return frozenset(
         link.name
-        for link in read_links().values()
-        if isinstance(link, VxlanLink) and link.name in _name_for(instance, link.vni)
+        for link in found
+        if link.name
+        in (_name_for(instance, link.vni) if isinstance(link, VxlanLink) else instance.fixed_devices)
     )
 
 

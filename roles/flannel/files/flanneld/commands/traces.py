@@ -14,7 +14,8 @@ from flanneld.commands.settings import Settings
 from flanneld.commands.status_text import format_seconds
 from flanneld.outputs.state_dir import StateDir
 from flanneld.tables import KernelError
-from flanneld.tables.link import VxlanLink, read_links
+from flanneld.tables.device import OtherLink
+from flanneld.tables.link import read_links
 
 _SECONDS = 10.0
 
@@ -102,8 +103,8 @@ def _describe_devices(names: AbstractSet[str]) -> str:
     except KernelError as error:
         return str(error)
     found = [
-        f"{link.name} ({'up' if link.up else 'DOWN'}, MTU {link.mtu}, {link.mac})"
+        f"{link.name} ({', '.join(filter(None, ('up' if link.up else 'DOWN', f'MTU {link.mtu}', link.mac)))})"
         for link in links
-        if isinstance(link, VxlanLink) and link.name in names
+        if not isinstance(link, OtherLink) and link.name in names
     ]
     return ", ".join(found) or "none"

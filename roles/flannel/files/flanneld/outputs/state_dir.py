@@ -37,7 +37,7 @@ MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _IDENTITY, _LEASE, _PEERS = "identity.json", "lease.json", "peers.json"
-_MAC = ".mac"
+_MAC, _MARK = ".mac", ".device"
 _DEVICE = re.compile(r"flannel[-.a-z0-9]*")
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 """What write_atomically leaves behind when the power goes."""
@@ -126,10 +126,21 @@ class StateDir:
         lost = f"{device} gets a new MAC address at the next boot, which the peers learn from our lease"
         self._remember(f"{device}{_MAC}", f"{mac}\n", lost)
 
+    # --- devices
+
+    def remember_device(self, device: str) -> None:
+        """Keep its name, so that it is known as ours under another network config. One with a MAC is known by that."""
+        if _is_our_device(device) and f"{device}{_MARK}" not in self._list_names():
+            self._remember(
+                f"{device}{_MARK}", "", f"{device} is not known as ours under another network config"
+            )
+
     def list_devices(self) -> FrozenSet[str]:
         """Names of all devices that were remembered, also under an earlier network config."""
-        names = (name for name in self._list_names() if name.endswith(_MAC) and name not in self._void)
-        return frozenset(filter(_is_our_device, (name[: -len(_MAC)] for name in names)))
+        names = (Path(name) for name in self._list_names() if name not in self._void)
+        return frozenset(
+            filter(_is_our_device, (name.stem for name in names if name.suffix in (_MAC, _MARK)))
+        )
 
     # --- lease and peers
 
@@ -224,7 +235,7 @@ def _is_our_device(name: str) -> bool:
 def _is_our_file(name: str) -> bool:
     temporary = _TEMPORARY.fullmatch(name)
     name = temporary.group(1) if temporary else name
-    return name in _MISSING or (name.endswith(_MAC) and _is_our_device(name[: -len(_MAC)]))
+    return name in _MISSING or (Path(name).suffix in (_MAC, _MARK) and _is_our_device(Path(name).stem))
 
 
 def _parse_mac(text: str) -> str:

@@ -14,7 +14,7 @@ An object holds only what we own of the real thing: equality means "nothing to d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Hashable, Mapping, Optional, Protocol, Sequence
+from typing import Any, Dict, Hashable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
@@ -69,15 +69,18 @@ class Notice:
 
 
 class Table(Protocol):
-    """One kind of object. Tables are applied in the order they are handed to the reconciler, removed in reverse."""
+    """Objects of one kind, or of several that share their keys.
+
+    Tables are applied in the order they are handed to the reconciler, removed in reverse.
+    """
 
     @property
     def name(self) -> str:
         """What the log calls it."""
 
     @property
-    def kind(self) -> type:
-        """The class of its objects."""
+    def kinds(self) -> Tuple[type, ...]:
+        """The classes of its objects."""
 
     def dump(self) -> Dict[Key, Any]:
         """All objects of this kind that exist now, ours and others'. Raises KernelError when they cannot be read."""

@@ -57,7 +57,7 @@ class AddressTable:
     """All addresses of the host. Ours: those inside the flannel network on our devices; foreign ones stay."""
 
     name = "address"
-    kind = LinkAddress
+    kinds = (LinkAddress,)
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

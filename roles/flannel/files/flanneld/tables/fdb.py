@@ -58,7 +58,7 @@ class FdbTable:
     """Permanent FDB entries of our devices. Learned entries come and go and are none of our business."""
 
     name = "fdb"
-    kind = FdbEntry
+    kinds = (FdbEntry,)
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

@@ -122,7 +122,7 @@ class IptablesTable:
     """
 
     name = "iptables"
-    kind = Chain
+    kinds = (Chain,)
 
     def __init__(
         self, scope: Scope, families: Sequence[Family], programs: Mapping[Family, Programs] = PROGRAMS

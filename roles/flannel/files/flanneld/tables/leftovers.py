@@ -40,7 +40,7 @@ class LeftoverTable:
     """The tables given, as one whose objects are all to go."""
 
     name = "firewall leftover"
-    kind = Leftover
+    kinds = (Leftover,)
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tuple(tables)

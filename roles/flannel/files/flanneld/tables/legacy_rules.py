@@ -48,7 +48,7 @@ class LegacyRuleTable:
     """Such rules in all families. forwarding: those whose FORWARD our own chain serves."""
 
     name = "legacy iptables rule"
-    kind = LegacyRule
+    kinds = (LegacyRule,)
 
     def __init__(
         self, scope: Scope, forwarding: Collection[Family], programs: Mapping[Family, Programs] = PROGRAMS

@@ -60,7 +60,7 @@ class NeighbourTable:
     """Permanent neighbours of our devices. What the kernel learned by itself does not count as existing."""
 
     name = "neighbour"
-    kind = Neighbour
+    kinds = (Neighbour,)
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

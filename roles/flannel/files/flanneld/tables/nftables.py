@@ -69,7 +69,7 @@ class NftablesTable:
     """
 
     name = "nftables"
-    kind = NftTable
+    kinds = (NftTable,)
 
     def __init__(self, names: Mapping[Family, str], program: str = NFT) -> None:
         self._names = dict(names)

@@ -49,7 +49,7 @@ class OpeningTable:
     """FORWARD of iptables in each family for which an opening is given; without iptables there is nothing to open."""
 
     name = "iptables opening"
-    kind = Opening
+    kinds = (Opening,)
 
     def __init__(
         self, scope: Scope, openings: Sequence[Opening], programs: Mapping[Family, Programs] = PROGRAMS

@@ -99,7 +99,7 @@ class RouteTable:
     """Table main of both families, without routes for one type of service only (TOS): flannel makes none."""
 
     name = "route"
-    kind = Route
+    kinds = (Route,)
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

@@ -31,7 +31,8 @@ from .address import (
     InterfaceValue,
     parse_address,
 )
-from .link import IFINFOMSG, IFLA_IFNAME, read_links
+from .device import IFINFOMSG, IFLA_IFNAME
+from .link import read_links
 from .refusal import explain_os_error, explain_refusal
 from .route import (
     PROTOCOL_FLANNEL,

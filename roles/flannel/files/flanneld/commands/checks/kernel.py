@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, List
 
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, family_of
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family, family_of
 
 from flanneld.backends.vxlan import OVERHEAD, vtep_mac
 from flanneld.commands.checks import FAIL, WARN, Check, Finding
 from flanneld.commands.facts import Facts
-from flanneld.tables.link import VxlanLink
+from flanneld.tables.device import Link, OtherLink
 from flanneld.tables.route import PROTOCOL_FLANNEL
-
-VXLAN_PORT = 8472
+from flanneld.tables.vxlan_link import VxlanLink
 
 
 def check_forwarding(facts: Facts) -> Iterator[Finding]:
@@ -51,37 +50,45 @@ def check_device(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 FAIL, f"the device {name} does not exist", "see why the agent cannot make it: flanneld status"
             )
-        elif not isinstance(link, VxlanLink):
+        elif isinstance(link, OtherLink):
             step = f"ip link delete {name}, if nobody needs it: the agent then makes its own"
-            yield Finding(FAIL, f"{name} is a {link.kind or 'device of another kind'}, not vxlan", step)
+            yield Finding(FAIL, f"{name} is a {link.kind or 'device'}, which is no kind of ours", step)
         elif not link.up:
             yield Finding(
                 FAIL, f"{name} is down", f"the running agent sets it up at once; else: ip link set {name} up"
             )
-        elif facts.own_lease is not None and vtep_mac(facts.own_lease, family) not in (None, link.mac):
-            step = (
-                "restart the agent; if it comes back, systemd gives the device another MAC: it needs "
-                "/etc/systemd/network/50-flannel.link with MACAddressPolicy=none (the role writes it)"
-            )
-            cause = f"{name} has MAC {link.mac}, and our lease tells the others {vtep_mac(facts.own_lease, family)}"
-            yield Finding(FAIL, cause, step)
+        elif isinstance(link, VxlanLink):
+            yield from _check_mac(facts, family, link)
+
+
+def _check_mac(facts: Facts, family: Family, link: VxlanLink) -> Iterator[Finding]:
+    told = vtep_mac(facts.own_lease, family) if facts.own_lease is not None else None
+    if told not in (None, link.mac):
+        step = (
+            "restart the agent; if it comes back, systemd gives the device another MAC: it needs "
+            "/etc/systemd/network/50-flannel.link with MACAddressPolicy=none (the role writes it)"
+        )
+        yield Finding(FAIL, f"{link.name} has MAC {link.mac}, and our lease tells the others {told}", step)
 
 
 def check_mtu(facts: Facts) -> Iterator[Finding]:
     """Small packets pass, large ones hang."""
     for link in facts.own_devices:
-        underlay = facts.links.get(link.underlay)
-        overhead = OVERHEAD[IPV4 if link.local is None else family_of(link.local)]
-        if underlay is not None and link.mtu > underlay.mtu - overhead:
-            cause = (
-                f"{link.name} has MTU {link.mtu}, and {underlay.name} has room for {underlay.mtu - overhead}"
-            )
-            step = "restart the agent; or set Backend.MTU in the network config to what the path carries"
-            yield Finding(FAIL, cause, step)
+        if isinstance(link, VxlanLink):
+            yield from _check_room(facts, link)
         told = (facts.subnet_env or {}).get("FLANNEL_MTU", "")
         if told.isdigit() and int(told) > link.mtu:
             cause = f"{facts.settings.options.subnet_file} says MTU {told}, {link.name} has {link.mtu}"
             yield Finding(FAIL, cause, "restart the agent, then Docker")
+
+
+def _check_room(facts: Facts, link: VxlanLink) -> Iterator[Finding]:
+    underlay = facts.links.get(link.underlay)
+    overhead = OVERHEAD[IPV4 if link.local is None else family_of(link.local)]
+    if underlay is not None and link.mtu > underlay.mtu - overhead:
+        cause = f"{link.name} has MTU {link.mtu}, and {underlay.name} has room for {underlay.mtu - overhead}"
+        step = "restart the agent; or set Backend.MTU in the network config to what the path carries"
+        yield Finding(FAIL, cause, step)
 
 
 def check_path(facts: Facts) -> Iterator[Finding]:
@@ -113,26 +120,33 @@ def check_checksums(facts: Facts) -> Iterator[Finding]:
 
 def check_port(facts: Facts) -> Iterator[Finding]:
     """The port of the backend belongs to another program."""
-    port = _port(facts)
-    served = any(
-        isinstance(link, VxlanLink) and link.up and link.port == port for link in facts.links.values()
-    )
-    if facts.devices and port in facts.udp_ports and not served:
-        yield Finding(
-            FAIL,
-            f"UDP port {port} is in use by another program",
-            f"see which: ss -lunp sport = :{port}; end it",
-        )
+    for port in facts.ports:
+        if port in facts.udp_ports and not any(_serves(facts, link, port) for link in facts.links.values()):
+            yield Finding(
+                FAIL,
+                f"UDP port {port} is in use by another program",
+                f"see which: ss -lunp sport = :{port}; end it",
+            )
+
+
+def _serves(facts: Facts, link: Link, port: int) -> bool:
+    """A device that is up has its port, and two VXLAN devices may share one."""
+    if isinstance(link, VxlanLink):
+        return link.up and link.port == port
+    return link.up and link.name in facts.devices.values() and not isinstance(link, OtherLink)
 
 
 def check_input(facts: Facts) -> Iterator[Finding]:
-    """Nothing arrives on UDP 8472."""
-    if not facts.devices:
-        return
-    port = _port(facts)
-    for chain in _find_closed(facts.iptables, facts.nftables, port):
-        step = f"let UDP port {port} in from the other hosts, such as: firewall-cmd --permanent --add-port={port}/udp"
-        yield Finding(WARN, f"{chain} drops what it does not know, and no rule names UDP port {port}", step)
+    """Nothing arrives on UDP 8472, or whatever the backend's port is."""
+    for port in facts.ports:
+        for chain in _find_closed(facts.iptables, facts.nftables, port):
+            step = (
+                f"let UDP port {port} in from the other hosts, such as: "
+                f"firewall-cmd --permanent --add-port={port}/udp"
+            )
+            yield Finding(
+                WARN, f"{chain} drops what it does not know, and no rule names UDP port {port}", step
+            )
 
 
 def check_fdb(facts: Facts) -> Iterator[Finding]:
@@ -162,11 +176,6 @@ def check_own_route(facts: Facts) -> Iterator[Finding]:
         if route.gateway is not None and route.destination in subnets and route.protocol != PROTOCOL_FLANNEL:
             cause = f"the route {route} leads our own subnet away from this host"
             yield Finding(FAIL, cause, f"remove it: ip route del {route.destination} via {route.gateway}")
-
-
-def _port(facts: Facts) -> int:
-    port = facts.config.backend.options.get("Port") if facts.config is not None else None
-    return port if isinstance(port, int) and port else VXLAN_PORT
 
 
 def _find_closed(iptables: str, nftables: str, port: int) -> List[str]:
