@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Generator, Iterator, List
+from typing import List
 
 import pytest
 
-from tests.support.agent import build_bundle
-from tests.support.cluster import Cluster
-from tests.support.netns import enter_private_namespaces
+from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
+    bundle,
+    cluster,
+    private_namespaces,
+    pytest_runtest_makereport,
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,35 +26,6 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def private_namespaces() -> None:
-    enter_private_namespaces()
-
-
-@pytest.fixture(scope="session")
-def bundle(private_namespaces: None) -> None:
-    build_bundle()
-
-
-@pytest.fixture
-def cluster(bundle: None) -> Iterator[Cluster]:
-    """etcd and a switch; nodes join as the test goes on."""
-    with Cluster() as cluster:
-        yield cluster
-
-
 @pytest.fixture(params=["vxlan", "host-gw"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, object, None]:
-    """Attach what every host looked like to the report of a test that failed."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.failed:
-        report.sections.extend(Cluster.wrecks)
-        for cluster in Cluster.live:
-            report.sections.extend(cluster.describe())
-    Cluster.wrecks.clear()
