@@ -26,6 +26,9 @@ export WEFT_CLUSTER ?= weft
 export WEFT_NET ?= 172.30.78
 export WEFT_PORT_BASE ?= 42210
 
+# What `make vm` runs: files of tests/agent/vm, or any other test that runs between namespaces.
+VM_TESTS ?= tests/agent/vm
+
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
 pytest := -m pytest
@@ -34,7 +37,7 @@ shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh
 in_cluster := tools/with-cgroup2
 
 .PHONY: help setup check python-lint types yaml-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns sanity artifact image molecule molecule-create molecule-destroy test demo demo-down clean shell-lint
+	netns vm vm-image sanity artifact image molecule molecule-create molecule-destroy test demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +85,13 @@ contract-latest: bundle ## the same, and a few namespace tests, with the newest 
 netns: bundle ## agents between network namespaces on this kernel
 	$(host_python) $(pytest) -n 4 tests/agent/netns
 
+vm-image: setup
+	tools/vm/build
+
+# Time runs slower there, so tests get longer.
+vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
+	$(host_python) tools/vm/run.py --timeout 900 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+
 sanity: setup ## ansible-test sanity
 	tools/sanity
 
@@ -114,6 +124,8 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) contract-modules 600 $(MAKE) contract-modules
 	@$(step) contract-latest 600 $(MAKE) contract-latest
 	@$(step) netns 2400 $(MAKE) netns
+	@$(step) vm-image 900 $(MAKE) vm-image
+	@$(step) vm 1500 $(MAKE) vm
 	@$(step) image 600 $(MAKE) image
 	@$(step) molecule 1500 $(MAKE) molecule
 	@echo "make test: every step passed"
