@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Callable, TypeVar
 
-PATIENCE = 15.0  # seconds; generous, so that a loaded machine fails no test
+# Seconds; generous, so that a loaded machine fails no test. An emulated one needs more.
+PATIENCE = float(os.environ.get("WEFT_PATIENCE", "15"))
 Value = TypeVar("Value")
 
 

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VXLAN and host-gw under Debian's stock kernel: upstream's dummy devices, and a network that loses packets."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Iterator
+
+import pytest
+
+from tests.support.cluster import Cluster
+from tests.support.dummies import assert_dummies_ping
+from tests.support.netem import bad_cables
+from tests.support.traffic import assert_ping, assert_transfer, source_seen
+
+NEEDED = ("dummy", "esp4", "esp6", "ipip", "sch_netem", "vrf", "vxlan", "wireguard", "xfrm_user")
+"""What some kernels lack, and the tests here are for."""
+
+pytestmark = pytest.mark.modules("dummy", "sch_netem", "vxlan")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("vxlan", "host-gw")],
+)
+def pair(request: pytest.FixtureRequest, bundle: None) -> Iterator[Cluster]:
+    """Two nodes of both families. No test here changes them for good."""
+    with Cluster() as cluster:
+        cluster.configure(request.param, ipv6=True)
+        cluster.join(1, 2)
+        yield cluster
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_the_module_loads(name: str) -> None:
+    subprocess.run(("modprobe", name), check=True)
+
+
+def test_f1_f3_dummy_devices_in_the_subnets_reach_each_other(pair: Cluster) -> None:
+    one, two = pair.nodes
+    assert_dummies_ping(one.host, two.host)
+
+
+def test_containers_reach_each_other_under_their_own_addresses(pair: Cluster) -> None:
+    one, two = (node.container for node in pair.nodes)
+    for source, target in ((one, two), (one.over_ipv6, two.over_ipv6)):
+        assert_ping(source, target)
+        assert source_seen(source, target, target.address) == str(source.address)
+
+
+def test_tcp_arrives_whole_over_a_network_that_delays_and_loses_packets(pair: Cluster) -> None:
+    one, two = (node.container for node in pair.nodes)
+    assert_ping(one, two)
+    with bad_cables(*(node.host for node in pair.nodes), delay="5ms", loss="5%"):
+        for source, target in ((one, two), (two, one), (one.over_ipv6, two.over_ipv6)):
+            assert_transfer(source, target, 1_000_000)
