@@ -90,7 +90,7 @@ vm-image: setup
 
 # Time runs slower there, so tests get longer.
 vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
-	$(host_python) tools/vm/run.py --timeout 900 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+	$(host_python) tools/vm/run.py --timeout 1380 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
 
 sanity: setup ## ansible-test sanity
 	tools/sanity
