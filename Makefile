@@ -88,9 +88,9 @@ netns: bundle ## agents between network namespaces on this kernel
 vm-image: setup
 	tools/vm/build
 
-# Time runs slower there, so tests get longer.
+# An idle machine takes a few minutes for it, a busy one much longer: so are the limits.
 vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
-	$(host_python) tools/vm/run.py --timeout 1380 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+	$(host_python) tools/vm/run.py --timeout 1500 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
 
 sanity: setup ## ansible-test sanity
 	tools/sanity
@@ -125,7 +125,7 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) contract-latest 600 $(MAKE) contract-latest
 	@$(step) netns 2400 $(MAKE) netns
 	@$(step) vm-image 900 $(MAKE) vm-image
-	@$(step) vm 1500 $(MAKE) vm
+	@$(step) vm 1560 $(MAKE) vm
 	@$(step) image 600 $(MAKE) image
 	@$(step) molecule 1500 $(MAKE) molecule
 	@echo "make test: every step passed"
