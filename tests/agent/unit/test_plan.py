@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
-from flanneld.backends import Node, hostgw, vxlan
+from flanneld.backends import Node, alloc, hostgw, vxlan
 from flanneld.instance import Instance
 from flanneld.options import parse_options
 from flanneld.plan import choose_firewall, desired_node, list_devices, make_scope, make_tables
@@ -51,6 +51,13 @@ def test_what_upstream_leaves_on_our_device_and_in_our_slots_is_ours():
     table = route_table(VXLAN, vxlan)
     assert table.owns(Route(ip_network("10.5.9.0/24"), ip_address("10.5.9.0"), "flannel.1", True, protocol=3))
     assert table.owns(Route(ip_network("10.5.9.0/24"), ip_address("192.0.2.9"), "eth0", protocol=3))
+
+
+def test_routes_that_look_like_upstream_s_stay_where_others_make_the_routes():
+    """alloc: `ip route add` to another host's subnet is what somebody did on purpose."""
+    table = route_table(replace(VXLAN, config=config(backend="alloc"), local=None), alloc)
+    assert not table.owns(Route(ip_network("10.5.9.0/24"), ip_address("192.0.2.9"), "eth0", protocol=3))
+    assert table.owns(Route(ip_network("10.5.9.0/24"), ip_address("192.0.2.9"), "eth0"))
 
 
 @pytest.mark.parametrize(

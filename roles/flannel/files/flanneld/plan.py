@@ -11,7 +11,7 @@ from typing import AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequenc
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family, Network, parse_cidr
 
-from flanneld.backends import Backend, Node
+from flanneld.backends import Backend, Node, is_routed_by_others
 from flanneld.firewall import (
     Masquerade,
     Policy,
@@ -101,7 +101,7 @@ def make_scope(node: Node, devices: AbstractSet[str], former: Tuple[Network, ...
     that we had earlier."""
     return Scope(
         devices=frozenset(devices),
-        underlay=node.choice.interface.name,
+        underlay="" if is_routed_by_others(node.config) else node.choice.interface.name,
         pools=tuple(pool for pool in map(node.config.pool, node.config.families) if pool is not None),
         chains=frozenset({node.instance.masquerade_chain, node.instance.forward_chain}),
         former=former,

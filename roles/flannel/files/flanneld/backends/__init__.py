@@ -23,7 +23,12 @@ from flanneld.instance import Instance
 from flanneld.tables import Object
 from flanneld.tables.underlay import Underlay
 
-_BUILT = {"vxlan": "flanneld.backends.vxlan", "host-gw": "flanneld.backends.hostgw"}
+_BUILT = {
+    "vxlan": "flanneld.backends.vxlan",
+    "host-gw": "flanneld.backends.hostgw",
+    "alloc": "flanneld.backends.alloc",
+}
+_ROUTED_BY_OTHERS = frozenset({"alloc"})
 
 
 class BackendError(FlannelError):
@@ -101,10 +106,17 @@ def find_backend(config: NetworkConfig) -> Backend:
 
 def require_backend(config: NetworkConfig) -> None:
     """Loads nothing: a running agent's archive may be another one by now. Raises ConfigError as find_backend does."""
-    if config.backend.type not in _BUILT:
+    kind = config.backend.type
+    if kind not in _BUILT:
         raise ConfigError(
             "network config",
-            f"this agent does not have the backend type {config.backend.type}"
+            f"this agent does not have the backend type {kind}"
             + (", which is what a config without Backend means" if config.backend_was_absent else ""),
             f"set Backend.Type to one of: {', '.join(sorted(_BUILT))}",
         )
+
+
+def is_routed_by_others(config: NetworkConfig) -> bool:
+    """True if the routes to other hosts are made by somebody else on the host: one that looks like upstream's is then
+    not upstream's leftover."""
+    return config.backend.type in _ROUTED_BY_OTHERS

@@ -21,6 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     parse_cidr,
 )
 
+from flanneld.backends import is_routed_by_others
 from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.settings import Settings
 from flanneld.instance import DEFAULT, Instance
@@ -54,7 +55,7 @@ def find_remains(settings: Settings, state: StateDir) -> Remains:
     instance = settings.instance
     known = Scope(
         devices=state.list_devices() | _name_devices(instance, config),
-        underlay=_find_underlay(settings),
+        underlay="" if config is not None and is_routed_by_others(config) else _find_underlay(settings),
         pools=pools,
         chains=frozenset({instance.masquerade_chain, instance.forward_chain}),
         former=former,

@@ -22,7 +22,7 @@ class Scope:
 
     devices: exact names of its devices, whether they exist or not ("flannel.1"); never a pattern, because another
         flannel network of this host may well use flannel.2.
-    underlay: name of the external interface.
+    underlay: name of the external interface, on which upstream may have left routes; "" where others make such routes.
     pools: the address pools of the network config, one for each enabled family.
     chains: names of its firewall chains.
     former: networks it used earlier, whose routes are still to be found and removed.
