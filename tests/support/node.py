@@ -14,9 +14,9 @@ from tests.support.netns import Container, Host
 
 PREFIX = "/coreos.com/network"
 OUR_ROUTE = re.compile(r"\bproto (102|flannel)\b")
-OUR_NAME = re.compile(r"\bflannel(-v6)?\.1\b|\bFLANNEL-")
-DEVICES = {"flannel.1": "-4", "flannel-v6.1": "-6"}
-"""Our VXLAN devices, and what `ip` is told to see the addresses of their family only."""
+OUR_NAME = re.compile(r"\bflannel(-v6)?\.1\b|\bflannel\.ipip\b|\bFLANNEL-")
+DEVICES = {"flannel.1": "-4", "flannel-v6.1": "-6", "flannel.ipip": "-4"}
+"""Our devices, and what `ip` is told to see the addresses of their family only."""
 
 
 class Node:
@@ -80,7 +80,7 @@ class Node:
         firewall = self.firewall() + self.firewall("ip6tables")
         state = {"routes": sorted(routes), "firewall": firewall}
         for line in _lines(self.host.ip("-d -o link")):
-            device = line.split(": ")[1]
+            device = line.split(": ")[1].partition("@")[0]
             if device in DEVICES:
                 state[device] = [line.split(": ", 1)[1], *self._on_device(device)]
         return state

@@ -49,8 +49,8 @@ class Side:
 class Upstream:
     """The flanneld of one host, run with --ip-masq.
 
-    version: "v0.28", "v0.14" or "v0.9.1". nftables: EnableNFTables, which v0.28 knows. subnet6: in dual stack, here
-    for v0.28 with vxlan and iptables.
+    version: "v0.28", "v0.14" or "v0.9.1", which had no ipip. nftables: EnableNFTables, which v0.28 knows. subnet6: in
+    dual stack, here for v0.28 with vxlan and iptables.
     """
 
     host: Host
@@ -70,7 +70,8 @@ class Upstream:
         # before v0.14 the kernel chose the MAC
         mac = "" if self.version == "v0.9.1" else MAC
         address, address6 = str(self.host.address), str(self.host.address6)
-        v4 = Side(str(NETWORK), self.subnet, MULTICAST, "iptables", "flannel.1", address, mac)
+        device = "flannel.ipip" if self.backend == "ipip" else "flannel.1"
+        v4 = Side(str(NETWORK), self.subnet, MULTICAST, "iptables", device, address, mac)
         if self.subnet6 is None:
             return (v4,)
         v6 = Side(str(NETWORK6), self.subnet6, "ff00::/8", "ip6tables", "flannel-v6.1", address6, MAC6)
@@ -84,7 +85,7 @@ class Upstream:
 
     def leave_subnet_env(self) -> None:
         """Spec 3.1."""
-        mtu = 1450 if self.backend == "vxlan" else 1500
+        mtu = {"vxlan": 1450, "ipip": 1480}.get(self.backend, 1500)
         lines = (
             f"FLANNEL_NETWORK={NETWORK}",
             f"FLANNEL_SUBNET={self.subnet.network_address + 1}/{self.subnet.prefixlen}",
@@ -119,13 +120,17 @@ class Upstream:
     # --- data path
 
     def leave_data_path(self, peers: Sequence[Peer]) -> None:
-        """Spec 5.2, 5.3, with the entries of all these peers."""
+        """Spec 5.2, 5.3, 5.5, with the entries of all these peers."""
         if self.backend == "vxlan":
             for side in self.sides:
                 self._leave_device(side)
+        elif self.backend == "ipip":
+            self._leave_tunnel()
         for peer in peers:
             if self.backend == "vxlan":
                 self._leave_vxlan_peer(peer)
+            elif self.backend == "ipip":
+                self.host.ip(f"route add {peer.subnet} via {peer.public_ip} dev flannel.ipip onlink")
             else:
                 self.host.ip(f"route add {peer.subnet} via {peer.public_ip} dev eth0")
 
@@ -136,6 +141,13 @@ class Upstream:
         self.host.ip(f"link add {side.device} {address} mtu 1450 txqueuelen 0 type {kind}")
         self.host.ip(f"addr add {side.subnet.network_address} dev {side.device}")
         self.host.ip(f"link set {side.device} up")
+
+    def _leave_tunnel(self) -> None:
+        """Without path MTU discovery of its own, which is no difference to us."""
+        self.host.ip(f"link add flannel.ipip type ipip local {self.host.address} nopmtudisc")
+        self.host.ip("link set flannel.ipip mtu 1480")
+        self.host.ip(f"addr add {self.subnet.network_address} dev flannel.ipip")
+        self.host.ip("link set flannel.ipip up")
 
     def _leave_vxlan_peer(self, peer: Peer) -> None:
         vtep, device = peer.subnet.network_address, self._side_of(peer).device

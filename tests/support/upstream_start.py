@@ -30,13 +30,18 @@ def start_upstream(cluster: Cluster, upstream: Upstream, peers: Sequence[Peer]) 
         difference = compare_device(host, side, vni=1, port=0, gbp=False)
         assert not difference, f"upstream would make {side.device} anew: {difference}"
         configure_address(host, side)
+    if upstream.backend == "ipip":
+        difference = compare_tunnel(host)
+        assert not difference, f"upstream would make flannel.ipip anew: {difference}"
+        host.ip("link set flannel.ipip mtu 1480")
+        configure_address(host, upstream.sides[0])
     upstream.leave_lease(cluster)
     set_up_firewall(upstream)
     for peer in peers:
         if upstream.backend == "vxlan":
             add_vxlan_peer(host, peer)
         else:
-            add_direct_route(host, peer)
+            add_route(host, peer, "flannel.ipip" if upstream.backend == "ipip" else "eth0")
 
 
 def read_previous_subnet(text: str) -> Optional[IPv4Network]:
@@ -87,6 +92,19 @@ def compare_device(host: Host, side: Side, vni: int, port: int, gbp: bool) -> st
     return next((f"{what}: {a} vs {b}" for what, (a, b) in wanted.items() if a != b), "")
 
 
+def compare_tunnel(host: Host) -> str:
+    """Spec 5.5, step 3: the first difference, "" for a device that is taken over."""
+    (device,) = json.loads(host.execute("ip", "-d", "-j", "link", "show", "flannel.ipip"))
+    info: Dict[str, Any] = device["linkinfo"]
+    data: Dict[str, Any] = info.get("info_data", {})
+    wanted = {
+        "link type": ("ipip", info["info_kind"]),
+        "local": (str(host.address), data.get("local")),
+        "remote": ("any", data.get("remote", "any")),
+    }
+    return next((f"{what}: {a} vs {b}" for what, (a, b) in wanted.items() if a != b), "")
+
+
 def configure_address(host: Host, side: Side) -> None:
     """Spec 5.0, EnsureV4AddressOnLink and EnsureV6: nothing is to be removed or added; then the link is set up."""
     (device,) = json.loads(host.execute("ip", "-j", "addr", "show", side.device))
@@ -110,10 +128,10 @@ def add_vxlan_peer(host: Host, peer: Peer) -> None:
     host.ip(f"route replace {peer.subnet} via {vtep} dev {device} onlink")
 
 
-def add_direct_route(host: Host, peer: Peer) -> None:
+def add_route(host: Host, peer: Peer, device: str) -> None:
     """Spec 5.0, RouteNetwork: the first route to the subnet is equal, so that it is left as it is."""
     (route,) = json.loads(host.execute("ip", "-j", "route", "show", str(peer.subnet)))
-    assert (route["gateway"], route["dev"]) == (peer.public_ip, "eth0"), f"it would be deleted first: {route}"
+    assert (route["gateway"], route["dev"]) == (peer.public_ip, device), f"it would be deleted first: {route}"
 
 
 def set_up_firewall(upstream: Upstream) -> None:

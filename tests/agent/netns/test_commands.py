@@ -385,7 +385,7 @@ def test_check_finds_what_is_broken_on_a_real_host(cluster: Cluster, nodes: Tupl
     assert found["the agent runs and is ready"].startswith("FAIL the agent is not running")
     assert found["the kernel forwards"].startswith("FAIL net.ipv4.ip_forward is 0")
     assert "docker0 has MTU 1500" in found["bridges of Docker and CNI fit it"]
-    assert found["the backend's UDP port is open"].startswith("warn iptables INPUT")
+    assert found["what other hosts send is let in"].startswith("warn iptables INPUT")
     assert found["no other rule drops what containers send"].startswith("FAIL")
     assert "02:00:00:00:99:99" in found["the device is ours and has our MAC"]
     assert "to 192.0.2.77" in found["FDB entries are those of the leases"]

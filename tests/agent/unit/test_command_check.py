@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, Iterable, List
+from typing import Any, Dict, Iterable, List
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, StoreAuthError
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes
 from ansible_collections.weft.flannel.plugins.module_utils._network import BadLease
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
@@ -27,6 +28,7 @@ from flanneld.outputs.report import PeerReport, TableReport
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.device import OtherLink
 from flanneld.tables.fdb import FdbEntry
+from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import Route
 from flanneld.tables.vxlan_link import VxlanLink
 
@@ -126,6 +128,24 @@ def with_link(link: Any) -> Facts:
 
 def reported(**changes: Any) -> Facts:
     return replace(WELL, report=replace(REPORT, **changes))
+
+
+def over_ipip(**changes: Any) -> Facts:
+    """The same host with the backend ipip."""
+    cfg = config(backend="ipip")
+    attributes = Attributes(ip_address("192.0.2.1"), None, "ipip")
+    peer = replace(PEER, attributes=replace(attributes, public_ip=ip_address("192.0.2.3")))
+    return replace(
+        WELL,
+        store=replace(STORE, leases=(replace(OWN, attributes=attributes), peer)),
+        config=cfg,
+        links={**WELL.links, "flannel.ipip": IpipLink("flannel.ipip", 1480, ip_address("192.0.2.1"))},
+        fdb=(),
+        devices={IPV4: "flannel.ipip"},
+        udp_ports=frozenset(),
+        tx_checksum={},
+        **changes,
+    )
 
 
 def told(facts: Facts) -> List[str]:
@@ -296,6 +316,18 @@ CASES = {
         "nftables chain filter_INPUT drops what it does not know, and no rule names UDP port 8472",
         "--add-port=8472/udp",
     ),
+    "IP in IP is not let in": (
+        over_ipip(iptables=IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + "-A INPUT -p tcp --dport 4\n"),
+        WARN,
+        "iptables INPUT drops what it does not know, and no rule names IP protocol 4",
+        "--add-protocol=ipip",
+    ),
+    "large packets do not arrive through ipip": (
+        over_ipip(probes=(Probe(PEER.key, ip_address("192.0.2.3"), 1500, True, False),)),
+        FAIL,
+        "192.0.2.3 of 10.5.3.0-24 (h3) answers small packets, but none of 1500 bytes",
+        "lower the MTU of the external interface",
+    ),
     "port taken": (
         with_link(replace(DEVICE, up=False)),
         FAIL,
@@ -432,6 +464,23 @@ def test_what_stands_in_etcd_cannot_write_lines_of_its_own() -> None:
     lines = told(facts)
     assert all(line.isprintable() for line in lines)
     assert any("h3\\n\\x1b[2Jok    all\\ud800" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"iptables": IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + "-A INPUT -p ipencap -j ACCEPT\n"},
+        {"iptables": IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + "-A INPUT -p 4 -j ACCEPT\n"},
+        {
+            "nftables": "table inet filter {\n\tchain in {\n\t\ttype filter hook input priority filter; policy drop;"
+            "\n\t\tip protocol ipencap accept\n\t}\n}\n"
+        },
+        {},
+    ],
+    ids=["by name", "by number", "nftables", "all is let in"],
+)
+def test_ip_in_ip_that_is_let_in(rules: Dict[str, str]) -> None:
+    assert told(over_ipip(**rules)) == []
 
 
 def test_a_reservation_never_ends() -> None:

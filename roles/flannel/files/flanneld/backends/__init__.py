@@ -17,7 +17,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV6, Family
 
 from flanneld.instance import Instance
 from flanneld.tables import Object
@@ -27,7 +27,9 @@ _BUILT = {
     "vxlan": "flanneld.backends.vxlan",
     "host-gw": "flanneld.backends.hostgw",
     "alloc": "flanneld.backends.alloc",
+    "ipip": "flanneld.backends.ipip",
 }
+_IPV4_ONLY = frozenset({"ipip"})
 _ROUTED_BY_OTHERS = frozenset({"alloc"})
 
 
@@ -113,6 +115,12 @@ def require_backend(config: NetworkConfig) -> None:
             f"this agent does not have the backend type {kind}"
             + (", which is what a config without Backend means" if config.backend_was_absent else ""),
             f"set Backend.Type to one of: {', '.join(sorted(_BUILT))}",
+        )
+    if kind in _IPV4_ONLY and IPV6 in config.families:
+        raise ConfigError(
+            "network config",
+            f"the backend type {kind} carries IPv4 only, and EnableIPv6 is true",
+            f"leave EnableIPv6 out, or set Backend.Type to one of: {', '.join(sorted(_BUILT.keys() - _IPV4_ONLY))}",
         )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Dict, Iterator, List
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family, family_of
@@ -14,6 +15,7 @@ from flanneld.backends.vxlan import OVERHEAD, vtep_mac
 from flanneld.commands.checks import FAIL, WARN, Check, Finding
 from flanneld.commands.facts import Facts
 from flanneld.tables.device import Link, OtherLink
+from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import PROTOCOL_FLANNEL
 from flanneld.tables.vxlan_link import VxlanLink
 
@@ -102,8 +104,14 @@ def check_path(facts: Facts) -> Iterator[Finding]:
                 f"{probe.address} of {facts.name_host(probe.key)} answers small packets, but none of "
                 f"{probe.size} bytes, which a full packet of a container becomes"
             )
-            step = "let the path carry them, or set Backend.MTU in the network config to what it carries"
-            yield Finding(FAIL, cause, step)
+            yield Finding(FAIL, cause, f"let the path carry them, or {_lower_mtu(facts)} to what it carries")
+
+
+def _lower_mtu(facts: Facts) -> str:
+    backend = facts.config.backend if facts.config is not None else None
+    if backend is not None and "MTU" in backend.options:
+        return "set Backend.MTU in the network config"
+    return "lower the MTU of the external interface, on every host,"
 
 
 def check_checksums(facts: Facts) -> Iterator[Finding]:
@@ -136,17 +144,26 @@ def _serves(facts: Facts, link: Link, port: int) -> bool:
     return link.up and link.name in facts.devices.values() and not isinstance(link, OtherLink)
 
 
+@dataclass(frozen=True)
+class _Way:
+    """What other hosts send us. pattern: of a rule that lets it in. option: of firewall-cmd, which makes one."""
+
+    name: str
+    pattern: str
+    option: str
+
+
+_IP_IN_IP = _Way("IP protocol 4", r"(?:-p|protocol|l4proto) (?:4|ipencap|ipip)\b", "--add-protocol=ipip")
+
+
 def check_input(facts: Facts) -> Iterator[Finding]:
-    """Nothing arrives on UDP 8472, or whatever the backend's port is."""
-    for port in facts.ports:
-        for chain in _find_closed(facts.iptables, facts.nftables, port):
-            step = (
-                f"let UDP port {port} in from the other hosts, such as: "
-                f"firewall-cmd --permanent --add-port={port}/udp"
-            )
-            yield Finding(
-                WARN, f"{chain} drops what it does not know, and no rule names UDP port {port}", step
-            )
+    """Nothing arrives on UDP 8472, or whatever the backend needs."""
+    ways = [_Way(f"UDP port {port}", rf"\b{port}\b", f"--add-port={port}/udp") for port in facts.ports]
+    ways += [_IP_IN_IP for link in facts.own_devices if isinstance(link, IpipLink)]
+    for way in ways:
+        for chain in _find_closed(facts.iptables, facts.nftables, way.pattern):
+            step = f"let {way.name} in from the other hosts, such as: firewall-cmd --permanent {way.option}"
+            yield Finding(WARN, f"{chain} drops what it does not know, and no rule names {way.name}", step)
 
 
 def check_fdb(facts: Facts) -> Iterator[Finding]:
@@ -178,14 +195,14 @@ def check_own_route(facts: Facts) -> Iterator[Finding]:
             yield Finding(FAIL, cause, f"remove it: ip route del {route.destination} via {route.gateway}")
 
 
-def _find_closed(iptables: str, nftables: str, port: int) -> List[str]:
-    """Chains at the input hook that let nothing in but what they name, and do not name the port."""
+def _find_closed(iptables: str, nftables: str, pattern: str) -> List[str]:
+    """Chains at the input hook that let nothing in but what they name, and have no rule with the pattern."""
     closed: Dict[str, bool] = {}
     inputs = [line for line in iptables.splitlines() if line.startswith("-A INPUT ")]
     policy = re.search(r"^:INPUT (\S+)", iptables, re.MULTILINE)
     last = inputs[-1] if inputs else ""
     if (policy is not None and policy[1] == "DROP") or re.fullmatch(r"-A INPUT -j (?:DROP|REJECT)\b.*", last):
-        closed["iptables INPUT"] = not re.search(rf"\b{port}\b", iptables)
+        closed["iptables INPUT"] = not re.search(pattern, iptables)
     # a chain ends at a brace that has its line to itself: rules have braces, too ("ct state { established, related }")
     for name, body in re.findall(r"^\s*chain (\S+) \{\n(.*?)^\s*\}$", nftables, re.MULTILINE | re.DOTALL):
         lines = [line.strip() for line in body.splitlines()]
@@ -193,7 +210,7 @@ def _find_closed(iptables: str, nftables: str, port: int) -> List[str]:
             continue
         final = re.match(r"(?:counter packets \d+ bytes \d+ )?(?:drop|reject)\b", lines[-1])
         if final or any("policy drop;" in line for line in lines):
-            closed.setdefault(f"nftables chain {name}", not re.search(rf"\b{port}\b", nftables))
+            closed.setdefault(f"nftables chain {name}", not re.search(pattern, nftables))
     if "iptables INPUT" in closed:
         closed.pop("nftables chain INPUT", None)  # the same one, seen twice
     return [chain for chain, is_closed in closed.items() if is_closed]
@@ -208,7 +225,7 @@ CHECKS = (
     Check("the way to the others carries full packets", check_path, needs_store=True),
     Check("checksum offload", check_checksums),
     Check("the backend's UDP port is free for it", check_port),
-    Check("the backend's UDP port is open", check_input),
+    Check("what other hosts send is let in", check_input),
     Check("FDB entries are those of the leases", check_fdb, needs_store=True),
     Check("our own subnet stays here", check_own_route, needs_store=True),
 )
