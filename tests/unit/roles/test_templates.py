@@ -300,6 +300,33 @@ def test_families_and_firewall_follow_the_network_config(
     assert {"iptables", "nftables"} & set(packages) == {firewall} - {"none"}
 
 
+@pytest.mark.parametrize(
+    ("variables", "modules"),
+    [
+        ({}, ["vxlan", "br_netfilter"]),
+        ({"flannel_backend": {"type": "IPIP", "DirectRouting": True}}, ["ipip", "br_netfilter"]),
+        ({"flannel_backend": {"Type": "host-gw"}}, ["br_netfilter"]),
+        (
+            {"flannel_config": {"network": "10.5.0.0/16", "backend": {"TYPE": "ipip"}}},
+            ["ipip", "br_netfilter"],
+        ),
+        ({"flannel_config": {"Network": "10.5.0.0/16"}}, ["br_netfilter"]),
+    ],
+)
+def test_the_modules_are_those_of_the_backend(
+    tmp_path: Path, variables: dict[str, Any], modules: list[str]
+) -> None:
+    assert evaluate(tmp_path, variables, "__flannel_modules_needed") == [modules]
+    (text,) = render(tmp_path, "flannel", ["modules-load.conf"], {"n1": variables})
+    assert [line for line in text.splitlines() if not line.startswith("#")] == modules
+
+
+def test_each_instance_names_its_own_modules(tmp_path: Path) -> None:
+    assert evaluate(tmp_path, {}, "__flannel_modules_file") == ["/etc/modules-load.d/flannel.conf"]
+    (blue,) = evaluate(tmp_path, {"flannel_instance": "blue"}, "__flannel_modules_file")
+    assert blue == "/etc/modules-load.d/flannel-blue.conf"
+
+
 @pytest.mark.parametrize(("accepts", "set_to"), [("0", None), ("1", "2"), ("2", "2")])
 def test_a_host_that_forwards_ipv6_keeps_its_route_from_router_advertisements(
     tmp_path: Path, accepts: str, set_to: str | None
