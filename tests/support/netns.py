@@ -116,7 +116,7 @@ class Namespace:
     def sysctl(self, name: str, value: int) -> None:
         self.execute("sysctl", "-qw", f"{name}={value}")
 
-    def open_socket(self, kind: socket.SocketKind, version: int = 4) -> socket.socket:
+    def open_socket(self, kind: socket.SocketKind, version: int = 4, protocol: int = 0) -> socket.socket:
         """A socket for that IP version that lives here: it stays in the namespace of the thread that made it."""
         made: List[socket.socket] = []
         family = socket.AF_INET if version == 4 else socket.AF_INET6
@@ -124,7 +124,7 @@ class Namespace:
         def make() -> None:
             with Path("/run/netns", self.name).open("rb") as target:
                 _check(_libc.setns(target.fileno(), CLONE_NEWNET), f"setns {self.name}")
-            made.append(socket.socket(family, kind))
+            made.append(socket.socket(family, kind, protocol))
 
         thread = threading.Thread(target=make)
         thread.start()

@@ -146,6 +146,15 @@ class Pinger:
         """Let traffic run for about so long."""
         self.wait_sent(int(seconds / self.INTERVAL))
 
+    @property
+    def longest_gap(self) -> float:
+        """After the `with`: seconds for which packets one after the other were lost."""
+        longest = run = 0
+        for number in range(self.sent):
+            run = run + 1 if number in self._missing else 0
+            longest = max(longest, run)
+        return longest * self.INTERVAL
+
     def assert_nothing_lost(self) -> None:
         """After the `with`: every packet came back, from the container's own address."""
         lost = sorted(self._missing)

@@ -14,15 +14,14 @@ from tests.support.traffic import Pinger, assert_ping
 pytestmark = pytest.mark.usefixtures("bundle")
 
 
-def test_a29_an_unusable_network_config_is_told_once_and_waited_for(cluster: Cluster) -> None:
+def test_an_unusable_network_config_is_told_once_and_waited_for(cluster: Cluster) -> None:
     node = cluster.add_node(1)
     node.agent.start()
     assert f"{PREFIX}/config: the key does not exist" in node.agent.wait_complaint(1)
     causes = {
         "{not json": "not a JSON object",
         '{"Network":"10.5.0.0/16","Backend":{"Type":"carrier-pigeon"}}': "carrier-pigeon",
-        # A29
-        '{"Network":"10.5.0.0/16"}': "type udp, which is what a config without Backend means",
+        '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48"}': "udp carries IPv4 only",
         '{"Network":"10.5.0.0/29","Backend":{"Type":"vxlan"}}': "network is too small",
         '{"Network":"10.5.0.0/16","SubnetLen":31,"Backend":{"Type":"vxlan"}}': "SubnetLen must be less than /31",
     }

@@ -323,5 +323,5 @@ def test_host_gw_behind_nat_cannot_run():
 
 def test_backends_are_found_by_name():
     assert find_backend(config()) is vxlan
-    with pytest.raises(ConfigError, match="does not have the backend type udp"):
-        find_backend(config(backend="udp"))
+    with pytest.raises(ConfigError, match="does not have the backend type gce"):
+        find_backend(config(backend="gce"))

@@ -39,7 +39,7 @@ def test_a_change_is_pending_until_it_is_taken_back():
     [
         (None, "the key is gone"),
         ("", "not a JSON object"),
-        ('{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}', "backend type udp"),
+        ('{"Network":"10.5.0.0/16","Backend":{"Type":"gce"}}', "backend type gce"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_pending_and_never_taken(text, cause):

@@ -71,7 +71,9 @@ class DataPath:
         self._ours = desired_node(options, node, self._backend, self.underlay)
         self._devices = former_devices | list_devices(self._ours)
         scope = make_scope(node, self._devices, former_networks)
-        tables = make_tables(node.instance, scope, self._ours)
+        additional = self._backend.tables(node.instance, scope)
+        self._read_periodically = (*NETLINK, *(table.name for table in additional))
+        tables = make_tables(node.instance, scope, self._ours, additional)
         self.reconciler = Reconciler(tables)
 
     # --- what should be
@@ -130,7 +132,7 @@ class DataPath:
         """Anything in the kernel may have changed without our knowing."""
         self._underlay_suspect = True
         self._check_written()
-        for name in NETLINK:
+        for name in self._read_periodically:
             self.reconciler.mark(name)
 
     def suspect_firewall(self) -> None:

@@ -108,11 +108,15 @@ def make_scope(node: Node, devices: AbstractSet[str], former: Tuple[Network, ...
     )
 
 
-def make_tables(instance: Instance, scope: Scope, wanted: Iterable[Object]) -> Sequence[Table]:
-    """All tables, in the order in which their objects build on each other. wanted: the objects of the node."""
+def make_tables(
+    instance: Instance, scope: Scope, wanted: Iterable[Object], additional: Sequence[Table] = ()
+) -> Sequence[Table]:
+    """All tables, in the order in which their objects build on each other. wanted: the objects of the node.
+    additional: those that only its backend has."""
     return (
         LinkTable(scope),
         AddressTable(scope),
+        *additional,
         NeighbourTable(scope),
         FdbTable(scope),
         RouteTable(scope),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Callable, Hashable, Iterable, Mapping, Optional, Protocol, Tuple, cast
+from typing import Any, Callable, Hashable, Iterable, Mapping, Optional, Protocol, Sequence, Tuple, cast
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
@@ -20,16 +20,18 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Attribu
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV6, Family
 
 from flanneld.instance import Instance
-from flanneld.tables import Object
+from flanneld.tables import Object, Table
+from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 
 _BUILT = {
     "vxlan": "flanneld.backends.vxlan",
     "host-gw": "flanneld.backends.hostgw",
+    "udp": "flanneld.backends.udp",
     "alloc": "flanneld.backends.alloc",
     "ipip": "flanneld.backends.ipip",
 }
-_IPV4_ONLY = frozenset({"ipip"})
+_IPV4_ONLY = frozenset({"ipip", "udp"})
 _ROUTED_BY_OTHERS = frozenset({"alloc"})
 
 
@@ -83,6 +85,9 @@ class Backend(Protocol):
 
     def overhead(self, config: NetworkConfig, family: Family) -> int:
         """Bytes that are around a container's packet of that family on the underlay (spec 5.0)."""
+
+    def tables(self, instance: Instance, scope: Scope) -> Sequence[Table]:
+        """Tables of kinds that no other backend has, made once for a process; they come behind addresses."""
 
     def mtu(self, config: NetworkConfig, underlay: Underlay) -> int:
         """The MTU of a container's interface, in bytes (spec 5.0)."""

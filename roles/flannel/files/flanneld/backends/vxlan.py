@@ -11,7 +11,7 @@ import logging
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -22,11 +22,12 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, 
 
 from flanneld.backends import Host, Node
 from flanneld.instance import Instance
-from flanneld.tables import Object
+from flanneld.tables import Object, Table
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.fdb import FdbEntry
 from flanneld.tables.neighbour import Neighbour
 from flanneld.tables.route import Route
+from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 from flanneld.tables.vxlan_link import VxlanLink
 
@@ -108,6 +109,10 @@ def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> 
         backend_data=data.get(IPV4),
         backend_v6_data=data.get(IPV6),
     )
+
+
+def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
+    return ()
 
 
 def mtu(config: NetworkConfig, underlay: Underlay) -> int:

@@ -106,8 +106,8 @@ class OwnLink(Protocol):
 
 Link = Union[OwnLink, OtherLink]
 Data = Mapping[int, bytes]
-Parse = Callable[[OtherLink, Data], OwnLink]
-"""A device of one kind, from what all devices have, and IFLA_INFO_DATA."""
+Parse = Callable[[OtherLink, Data], Link]
+"""A device of one kind, from what all devices have, and IFLA_INFO_DATA; an OtherLink when it cannot be one of ours."""
 
 
 def parse_device(message: Message) -> Optional[Tuple[OtherLink, Data]]:

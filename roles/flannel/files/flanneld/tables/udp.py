@@ -1,0 +1,166 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What forwards for the backend udp in user space: a path for each device, and which peer it sends where (spec 5.4).
+
+Two tables, so that a path in the kernel can take the place of either: peers know nothing of the thread that serves
+them. The thread ends with its device; then the kernel tells that the device is gone, or has no carrier any more, and
+everything on it is looked at again.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+from flanneld.udp.loop import Forwarding
+from flanneld.udp.peer_map import PeerMap
+from flanneld.udp.traffic import Traffic
+
+from . import Change, KernelError, Key, Notice
+from .bulk import describe_change
+from .refusal import explain_os_error
+
+
+@dataclass(frozen=True)
+class UdpPath:
+    """Forwarding between a TUN and a socket bound to local:port. own: address of the TUN, which answers come from."""
+
+    device: str
+    local: IPv4Address
+    port: int
+    own: IPv4Address
+
+    @property
+    def key(self) -> Key:
+        return self.device
+
+    def __str__(self) -> str:
+        return f"{self.device} over {self.local}:{self.port}"
+
+
+@dataclass(frozen=True)
+class UdpPeer:
+    """Packets for this subnet go to that host, and packets out of it are believed if they come from there."""
+
+    device: str
+    subnet: IPv4Network
+    public: IPv4Address
+
+    @property
+    def key(self) -> Key:
+        return self.subnet
+
+    def __str__(self) -> str:
+        return f"{self.subnet} at {self.public} dev {self.device}"
+
+
+@dataclass
+class UserSpace:
+    """What both tables are about: the path that runs, if one does, and the peers, which outlive it."""
+
+    peers: PeerMap = field(default_factory=lambda: PeerMap({}))
+    path: Optional[UdpPath] = None
+    forwarding: Optional[Forwarding] = None
+
+
+class UdpPathTable:
+    """The paths of this process: at most one."""
+
+    name = "udp path"
+    kinds = (UdpPath,)
+
+    def __init__(self, space: UserSpace) -> None:
+        self._space = space
+
+    def dump(self) -> Dict[Key, UdpPath]:
+        path, forwarding = self._space.path, self._space.forwarding
+        if path is None or forwarding is None or not forwarding.is_running():
+            return {}
+        return {path.key: path}
+
+    def owns(self, thing: UdpPath) -> bool:
+        return True
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+        errors: Dict[Key, KernelError] = {}
+        for change in changes:
+            self._stop()
+            if change.after is None:
+                continue
+            try:
+                self._start(change.after)
+            except OSError as error:
+                errors[change.key] = _explain(change, error)
+        return errors
+
+    def _stop(self) -> None:
+        if self._space.forwarding is not None:
+            self._space.forwarding.stop()
+        self._space.path, self._space.forwarding = None, None
+
+    def _start(self, path: UdpPath) -> None:
+        traffic = Traffic(path.own.packed, self._space.peers)
+        forwarding = Forwarding(path.device, str(path.local), path.port, traffic)
+        forwarding.start()
+        self._space.path, self._space.forwarding = path, forwarding
+
+    def notice(self, message: object) -> Optional[Notice]:
+        """None: the link table hears of the device."""
+        return None
+
+
+class UdpPeerTable:
+    """Where a path sends, by longest prefix."""
+
+    name = "udp peer"
+    kinds = (UdpPeer,)
+
+    def __init__(self, space: UserSpace, device: str) -> None:
+        self._space = space
+        self._device = device
+
+    def dump(self) -> Dict[Key, UdpPeer]:
+        peers = self._space.peers.peers
+        return {subnet: UdpPeer(self._device, subnet, public) for subnet, public in peers.items()}
+
+    def owns(self, thing: UdpPeer) -> bool:
+        return True
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+        peers = dict(self._space.peers.peers)
+        for change in changes:
+            if change.after is None:
+                peers.pop(change.before.subnet, None)  # type: ignore[union-attr]
+            else:
+                peers[change.after.subnet] = change.after.public
+        self._space.peers = PeerMap(peers)
+        if self._space.forwarding is not None:
+            self._space.forwarding.traffic.peers = self._space.peers
+        return {}
+
+    def notice(self, message: object) -> Optional[Notice]:
+        """None: nobody else knows of them."""
+        return None
+
+
+def make_user_space(device: str) -> Tuple[UdpPathTable, UdpPeerTable]:
+    """The tables of one path; device: of the TUN."""
+    space = UserSpace()
+    return UdpPathTable(space), UdpPeerTable(space, device)
+
+
+def _explain(change: Change, error: OSError) -> KernelError:
+    path: UdpPath = change.thing
+    subject = describe_change("udp path", change)
+    if error.errno == errno.EADDRINUSE:
+        cause = f"UDP port {path.port} of {path.local} is in use by another program"
+        return KernelError(
+            subject, cause, f"see which: ss -lunp sport = :{path.port}; end it", errno.EADDRINUSE
+        )
+    if error.errno == errno.EBUSY:
+        cause = f"another process has {path.device} open"
+        return KernelError(subject, cause, "end it (fuser /dev/net/tun)", errno.EBUSY)
+    return explain_os_error(subject, error)

@@ -1,0 +1,188 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the backend udp wants for a lease (spec 5.4, 5.0, 2.3, appendix A)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
+from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
+from ansible_collections.weft.flannel.plugins.module_utils._lease import (
+    Attributes,
+    Lease,
+    format_value,
+    parse_key,
+    parse_value,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
+from flanneld.backends import BackendError, Host, Node, find_backend, udp
+from flanneld.instance import Instance
+from flanneld.tables.address import LinkAddress
+from flanneld.tables.device import OtherLink
+from flanneld.tables.route import Route
+from flanneld.tables.scope import Scope
+from flanneld.tables.tun_link import TunLink
+from flanneld.tables.udp import UdpPath, UdpPeer
+from flanneld.tables.underlay import Underlay
+
+from tests.support.leases import config
+
+ETH0 = Interface(2, "eth0", 1500, ())
+CHOICE = InterfaceChoice(ETH0, ip_address("192.0.2.1"), None, ip_address("192.0.2.1"), None, "asked for")
+UNDERLAY = Underlay(
+    "eth0", 2, 1500, True, (ip_interface("192.0.2.1/24"),), ((ip_network("192.0.2.0/24"), "eth0"),)
+)
+OWN = Lease(parse_key("10.5.34.0-24"), Attributes(ip_address("192.0.2.1")), 10, 10, 7)
+UDP = config(backend="udp")
+
+
+def node(choice=CHOICE, cfg=UDP, instance=""):
+    return Node(Instance(instance or "default"), cfg, choice, OWN, None)
+
+
+def prepare(cfg=UDP, mtu=1500):
+    remembered = []
+    choice = replace(CHOICE, interface=replace(ETH0, mtu=mtu))
+    host = Host(Instance(), choice, {}.get, {}.get, lambda device, mac: None, remembered.append)
+    udp.prepare(host, cfg)
+    return remembered
+
+
+@pytest.fixture
+def tun(monkeypatch):
+    """What probing for TUN devices raises."""
+    faults = []
+
+    def probe():
+        if faults:
+            raise OSError(faults[0], os.strerror(faults[0]))
+
+    monkeypatch.setattr(udp, "probe", probe)
+    return faults
+
+
+def test_the_node_of_appendix_a():
+    assert list(udp.desired(node(), UNDERLAY)) == [
+        TunLink("flannel0", 1472),
+        LinkAddress("flannel0", ip_interface("10.5.34.0/32")),
+        UdpPath("flannel0", ip_address("192.0.2.1"), 8285, ip_address("10.5.34.0")),
+        Route(ip_network("10.5.0.0/16"), None, "flannel0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"PublicIP":"192.0.2.2","PublicIPv6":null}',
+        '{"PublicIP":"192.0.2.2","PublicIPv6":null,"BackendType":"udp"}',
+        '{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"nonsense"}}',
+        '{"PublicIP":"192.0.2.2","BackendType":"carrier-pigeon"}',
+    ],
+)
+def test_a_peer_is_a_subnet_and_an_address_whatever_its_backend_type(value):
+    peer = Lease(parse_key("10.5.72.0-24"), parse_value(value), 10, 10, 7)
+    assert udp.refuse(peer, IPV4) is None
+    assert list(udp.claims(peer, IPV4)) == []
+    assert list(udp.desired_for(node(), peer, UNDERLAY)) == [
+        UdpPeer("flannel0", ip_network("10.5.72.0/24"), ip_address("192.0.2.2"))
+    ]
+
+
+def test_the_lease_value_to_the_byte():
+    assert format_value(udp.attributes(None, CHOICE, UDP)) == '{"PublicIP":"192.0.2.1","PublicIPv6":null}'
+
+
+def test_behind_nat_it_binds_the_interface_and_publishes_the_other():
+    nat = replace(CHOICE, public_ip=ip_address("198.51.100.1"))
+    (path,) = [thing for thing in udp.desired(node(nat), UNDERLAY) if isinstance(thing, UdpPath)]
+    assert path.local == ip_address("192.0.2.1")
+    assert udp.attributes(None, nat, UDP).public_ip == ip_address("198.51.100.1")
+
+
+def test_what_is_around_a_packet():
+    assert udp.mtu(UDP, replace(UNDERLAY, mtu=9000)) == 8972
+    assert udp.overhead(UDP, IPV4) == 28
+    assert udp.devices(Instance(), UDP) == {IPV4: "flannel0"}
+
+
+def test_the_port_of_the_config_is_everybodys():
+    cfg = parse_config('{"Network":"10.5.0.0/16","Backend":{"Type":"udp","Port":9000}}')
+    assert udp.ports(cfg) == (9000,)
+    assert {thing.port for thing in udp.desired(node(cfg=cfg), UNDERLAY) if isinstance(thing, UdpPath)} == {
+        9000
+    }
+    assert udp.ports(UDP) == (8285,)
+
+
+def test_another_instance_has_a_device_of_its_own():
+    assert {thing.device for thing in udp.desired(node(instance="blue"), UNDERLAY)} == {"flannel0-blue"}
+
+
+def test_a_config_without_backend_means_udp():
+    assert find_backend(parse_config('{"Network":"10.5.0.0/16"}')) is udp
+
+
+def test_its_tables_come_in_the_order_in_which_they_are_needed():
+    names = [table.name for table in udp.tables(Instance(), Scope(frozenset(), "eth0", ()))]
+    assert names == ["udp path", "udp peer"]
+
+
+def test_the_device_is_remembered_as_ours(tun):
+    assert prepare() == ["flannel0"]
+
+
+@pytest.mark.parametrize("ipv4", [True, False])
+def test_a_config_with_ipv6_is_refused_before_anything_else(ipv4):
+    keys = {"EnableIPv4": ipv4, "EnableIPv6": True, "IPv6Network": "fd05::/48"}
+    with pytest.raises(ConfigError, match="udp carries IPv4 only, and EnableIPv6 is true"):
+        find_backend(config(backend="udp", **keys))
+
+
+def test_a_port_that_nobody_knows_is_refused(tun):
+    with pytest.raises(ConfigError, match=r"Backend\.Port is 0"):
+        prepare(parse_config('{"Network":"10.5.0.0/16","Backend":{"Type":"udp","Port":0}}'))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOENT, "kernel has no tun"),
+        (errno.ENODEV, "kernel has no tun"),
+        (errno.EPERM, "DeviceAllow"),
+        (errno.EACCES, "DeviceAllow"),
+    ],
+)
+def test_a_host_without_tun_is_refused_with_the_reason(tun, code, said):
+    tun.append(code)
+    with pytest.raises(BackendError, match=said):
+        prepare()
+
+
+def test_an_interface_without_room_is_refused(tun):
+    assert prepare(mtu=96) == ["flannel0"]
+    with pytest.raises(BackendError, match="no room"):
+        prepare(mtu=95)
+
+
+def test_a_device_differs_by_what_can_be_set_alone():
+    link = TunLink("flannel0", 1472)
+    assert link == replace(link, attached=True) == replace(link, attached=None)
+    assert replace(link, attached=True) != replace(link, attached=False)
+    assert link != replace(link, mtu=1400)
+    assert link != replace(link, up=False)
+    assert link.find_immutable_difference(replace(link, mtu=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("tun", None), ("tap", "link type: tap vs tun"), ("", "link type: device vs tun")]
+)
+def test_a_device_of_another_kind_gives_way_but_not_that_of_a_process(kind, reason):
+    other = OtherLink("flannel0", kind, "", 1500, True)
+    assert TunLink("flannel0", 1472).find_immutable_difference(other) == reason
