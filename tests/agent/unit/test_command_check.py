@@ -30,6 +30,7 @@ from flanneld.tables.device import OtherLink
 from flanneld.tables.fdb import FdbEntry
 from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import Route
+from flanneld.tables.tun_link import TunLink
 from flanneld.tables.vxlan_link import VxlanLink
 
 from tests.agent.unit.test_command_status import WELL as REPORT
@@ -156,8 +157,26 @@ def told(facts: Facts) -> List[str]:
     return [line for line in lines if not line.startswith("ok ")]
 
 
+UDP_WELL = replace(
+    WELL,
+    config=config(backend="udp"),
+    links={**WELL.links, "flannel0": TunLink("flannel0", 1472, attached=True)},
+    devices={IPV4: "flannel0"},
+    fdb=(),
+    udp_ports=frozenset({8285}),
+    iptables="",
+)
+UDP_UNATTACHED = replace(
+    UDP_WELL, links={**UDP_WELL.links, "flannel0": TunLink("flannel0", 1472, attached=False)}
+)
+
+
 def test_a_host_that_is_well_has_nothing_to_tell() -> None:
     assert told(WELL) == []
+
+
+def test_a_host_with_udp_that_is_well_has_nothing_to_tell_of_it() -> None:
+    assert not [line for line in told(UDP_WELL) if "flannel0" in line or "8285" in line]
 
 
 CASES = {
@@ -333,6 +352,18 @@ CASES = {
         FAIL,
         "UDP port 8472 is in use by another program",
         "ss -lunp sport = :8472",
+    ),
+    "TUN without a process": (
+        UDP_UNATTACHED,
+        FAIL,
+        "flannel0 leads to no process: nothing is forwarded",
+        "flanneld status",
+    ),
+    "port taken from udp": (
+        UDP_UNATTACHED,
+        FAIL,
+        "UDP port 8285 is in use by another program",
+        "ss -lunp sport = :8285",
     ),
     "FDB leads elsewhere": (
         replace(WELL, fdb=(FdbEntry("flannel.1", PEER_MAC, ip_address("192.0.2.33")),)),

@@ -145,8 +145,8 @@ def read_facts(settings: Settings) -> Facts:
     text = store.config if store is not None else remembered.config if remembered is not None else None
     config, config_error = _attempt(lambda: None if text is None else parse_config(text))
     links_by_index = read_links()
-    links = {link.name: link for link in links_by_index.values()}
     devices = _name_devices(settings, config)
+    links = {link.name: _complete(link, devices) for link in links_by_index.values()}
     scope = Scope(frozenset(devices.values()), "", ())
     subnet_env = _read_subnet_env(Path(settings.options.subnet_file))
     addresses = tuple(AddressTable(scope).dump().values())
@@ -186,6 +186,15 @@ def read_facts(settings: Settings) -> Facts:
         ),
         pings=can_ping(),
     )
+
+
+def _complete(link: Link, devices: Mapping[Family, str]) -> Link:
+    """With what netlink does not tell, if it is ours."""
+    if not isinstance(link, OtherLink) and link.name in devices.values():
+        with contextlib.suppress(OSError):
+            completed: Link = link.complete()
+            return completed
+    return link
 
 
 def _find_own_key(report: Optional[Report], remembered: Optional[RememberedLease]) -> str:

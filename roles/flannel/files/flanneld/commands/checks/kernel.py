@@ -17,6 +17,7 @@ from flanneld.commands.facts import Facts
 from flanneld.tables.device import Link, OtherLink
 from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import PROTOCOL_FLANNEL
+from flanneld.tables.tun_link import TunLink
 from flanneld.tables.vxlan_link import VxlanLink
 
 
@@ -59,6 +60,9 @@ def check_device(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 FAIL, f"{name} is down", f"the running agent sets it up at once; else: ip link set {name} up"
             )
+        elif isinstance(link, TunLink) and link.attached is False:
+            step = "start the agent, or see why it does not forward: flanneld status"
+            yield Finding(FAIL, f"{name} leads to no process: nothing is forwarded", step)
         elif isinstance(link, VxlanLink):
             yield from _check_mac(facts, family, link)
 
@@ -141,6 +145,8 @@ def _serves(facts: Facts, link: Link, port: int) -> bool:
     """A device that is up has its port, and two VXLAN devices may share one."""
     if isinstance(link, VxlanLink):
         return link.up and link.port == port
+    if isinstance(link, TunLink) and link.attached is False:
+        return False
     return link.up and link.name in facts.devices.values() and not isinstance(link, OtherLink)
 
 
