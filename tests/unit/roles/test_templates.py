@@ -24,6 +24,7 @@ from flanneld.instance import NAME, Instance
 ROOT = Path(__file__).resolve().parents[3]
 UNIT_FILES = [
     "flanneld.service", "docker.conf", "etcd-password.conf", "50-flannel.link", "10-flannel.network", "50-flannel.conf",
+    "backend-udp.conf",
 ]  # fmt: skip
 INSTANCES = ["default", "blue"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -217,26 +218,35 @@ def test_the_files_are_the_golden_ones(
     assert sorted(path.name for path in (GOLDEN / golden).iterdir()) == templates
 
 
-def unit_of(directory: Path, instance: str) -> Path:
-    """The golden unit under the name that systemd knows it by."""
-    golden = GOLDEN / ("defaults" if instance == "default" else "everything") / "flanneld.service"
-    return Path(shutil.copy(golden, directory / Instance(instance).unit))
+def unit_of(directory: Path, instance: str, backend: str = "vxlan") -> Path:
+    """The golden unit under the name that systemd knows it by, with what its backend needs."""
+    golden = GOLDEN / ("defaults" if instance == "default" else "everything")
+    unit = directory / Instance(instance).unit
+    addition = golden / f"backend-{backend}.conf"
+    if addition.exists():
+        (directory / f"{unit.name}.d").mkdir()
+        shutil.copy(addition, directory / f"{unit.name}.d" / "20-backend.conf")
+    return Path(shutil.copy(golden / "flanneld.service", unit))
 
 
+@pytest.mark.parametrize("backend", ["vxlan", "udp"])
 @pytest.mark.parametrize("instance", INSTANCES)
-def test_systemd_rates_the_exposure_of_the_unit_as_low(tmp_path: Path, instance: str) -> None:
-    unit = unit_of(tmp_path, instance)
+def test_systemd_rates_the_exposure_of_the_unit_as_low(tmp_path: Path, instance: str, backend: str) -> None:
+    unit = unit_of(tmp_path, instance, backend)
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", unit]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", run.stdout)
     assert found, run.stdout + run.stderr
     assert float(found.group(1)) <= 3.0
     assert run.returncode == 0
+    # the addition was read, and is none for others
+    assert (re.search(r"✓ PrivateDevices=", run.stdout) is not None) == (backend != "udp")
 
 
+@pytest.mark.parametrize("backend", ["vxlan", "udp"])
 @pytest.mark.parametrize("instance", INSTANCES)
-def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, instance: str) -> None:
-    command = ["systemd-analyze", "verify", "--man=no", unit_of(tmp_path, instance)]
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, instance: str, backend: str) -> None:
+    command = ["systemd-analyze", "verify", "--man=no", unit_of(tmp_path, instance, backend)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout + run.stderr) == (0, "")
 
@@ -310,7 +320,7 @@ def test_families_and_firewall_follow_the_network_config(
             {"flannel_config": {"network": "10.5.0.0/16", "backend": {"TYPE": "ipip"}}},
             ["ipip", "br_netfilter"],
         ),
-        ({"flannel_config": {"Network": "10.5.0.0/16"}}, ["br_netfilter"]),
+        ({"flannel_config": {"Network": "10.5.0.0/16"}}, ["tun", "br_netfilter"]),
     ],
 )
 def test_the_modules_are_those_of_the_backend(
@@ -325,6 +335,23 @@ def test_each_instance_names_its_own_modules(tmp_path: Path) -> None:
     assert evaluate(tmp_path, {}, "__flannel_modules_file") == ["/etc/modules-load.d/flannel.conf"]
     (blue,) = evaluate(tmp_path, {"flannel_instance": "blue"}, "__flannel_modules_file")
     assert blue == "/etc/modules-load.d/flannel-blue.conf"
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend", "modules", "addition"),
+    [
+        ({}, "vxlan", ["vxlan", "br_netfilter"], False),
+        ({"flannel_backend": {"type": "UDP"}}, "udp", ["tun", "br_netfilter"], True),
+        ({"flannel_backend": {"Type": "host-gw"}}, "host-gw", ["br_netfilter"], False),
+        ({"flannel_config": {"Network": "10.5.0.0/16"}}, "udp", ["tun", "br_netfilter"], True),
+        ({"flannel_config": {"backend": {"Type": "VXLAN"}}}, "vxlan", ["vxlan", "br_netfilter"], False),
+    ],
+)
+def test_modules_and_sandbox_follow_the_backend(
+    tmp_path: Path, variables: dict[str, Any], backend: str, modules: list[str], addition: bool
+) -> None:
+    names = ("__flannel_backend_type", "__flannel_modules_needed", "__flannel_has_addition")
+    assert evaluate(tmp_path, variables, *names) == [backend, modules, addition]
 
 
 @pytest.mark.parametrize(("accepts", "set_to"), [("0", None), ("1", "2"), ("2", "2")])
