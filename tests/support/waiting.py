@@ -10,7 +10,7 @@ import time
 from typing import Callable, TypeVar
 
 # Seconds; generous, so that a loaded machine fails no test. An emulated one needs more.
-PATIENCE = float(os.environ.get("WEFT_PATIENCE", "15"))
+PATIENCE = float(os.environ.get("WEFT_PATIENCE", "60"))
 Value = TypeVar("Value")
 
 
