@@ -15,7 +15,7 @@ import logging
 import socket
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from . import Change, KernelError, Key, Notice, ipip_link, tun_link, vxlan_link
+from . import Change, KernelError, Key, Notice, ipip_link, tun_link, vxlan_link, wireguard_link
 from .bulk import describe_change
 from .device import (
     IFINFOMSG,
@@ -49,9 +49,15 @@ _PARSERS: Mapping[str, Parse] = {
     "ipip": ipip_link.parse,
     "tun": tun_link.parse,
     "vxlan": vxlan_link.parse,
+    "wireguard": wireguard_link.parse,
 }
 """By the kernel's word for a kind of ours."""
-OWN_KINDS: Tuple[type, ...] = (ipip_link.IpipLink, tun_link.TunLink, vxlan_link.VxlanLink)
+OWN_KINDS: Tuple[type, ...] = (
+    ipip_link.IpipLink,
+    tun_link.TunLink,
+    vxlan_link.VxlanLink,
+    wireguard_link.WireguardLink,
+)
 
 _IFLA_INFO_KIND = 1
 _IMPOSSIBLE_MTU = 0xFFFFFFFF

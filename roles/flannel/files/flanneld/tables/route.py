@@ -86,6 +86,12 @@ class Route:
         return f"{self.destination}{via} dev {self.device or '-'}{' onlink' if self.onlink else ''}"
 
 
+def device_route(destination: Network, device: str) -> Route:
+    """To all of a network through a device that knows by itself which host is meant."""
+    scope = SCOPE_LINK if destination.version == 4 else SCOPE_UNIVERSE
+    return Route(destination, None, device, scope=scope)
+
+
 def blackhole_route(subnet: Network) -> Route:
     """Drops what is for a container that this host does not have, instead of handing it to the default gateway.
 

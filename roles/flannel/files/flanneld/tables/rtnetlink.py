@@ -17,7 +17,7 @@ import socket
 import struct
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import ClassVar, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address
 
@@ -127,18 +127,23 @@ def index_of(name: str) -> int:
         raise OSError(errno.ENODEV, f"no device {name}") from error
 
 
-class RouteSocket:
-    """A socket to the routing part of the kernel, for one thread and one pass."""
+Self = TypeVar("Self", bound="NetlinkSocket")
+
+
+class NetlinkSocket:
+    """A socket to one part of the kernel, for one thread and one pass."""
+
+    protocol: ClassVar[int]
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self.protocol)
         self._socket.settimeout(_ANSWER_SECONDS)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.bind((0, 0))
         self._sequence = 0
 
-    def __enter__(self) -> RouteSocket:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(
@@ -210,6 +215,12 @@ class RouteSocket:
             packed += bytes(-len(body) % 4)
         self._socket.sendto(packed, (0, 0))
         return self._sequence
+
+
+class RouteSocket(NetlinkSocket):
+    """A socket to the routing part of the kernel."""
+
+    protocol = NETLINK_ROUTE
 
 
 def _refusal_in(message: Message) -> Optional[Refusal]:
