@@ -89,6 +89,13 @@ class NetworkConfig:
         """The families that are on, IPv4 first."""
         return tuple(family for family in FAMILIES if self.pool(family) is not None)
 
+    @property
+    def underlay_families(self) -> Tuple[Family, ...]:
+        """The families that a host needs an address of: those that are on, and the one that all packets travel in,
+        where wireguard's Mode names one (spec 5.7)."""
+        outer = {"ipv4": IPV4, "ipv6": IPV6}.get(str(self.backend.options.get("Mode")))
+        return tuple(family for family in FAMILIES if family in self.families or family is outer)
+
 
 def parse_config(text: Union[str, bytes]) -> NetworkConfig:
     """A network config, checked in upstream's order: JSON, types, IPv4 (spec 1.3), IPv6 (1.4), last the backend.

@@ -33,7 +33,7 @@ GOOD = lease("10.5.2.0-24", "192.0.2.2", born=5)
         (lease("10.5.3.0-24", "255.255.255.255"), "public IP 255.255.255.255 is a broadcast address"),
         (lease("10.5.3.0-24", "10.5.3.7"), "public IP 10.5.3.7 lies inside the overlay subnet 10.5.3.0/24"),
         (lease("10.5.3.0-24", "10.5.1.7"), "public IP 10.5.1.7 lies inside the overlay subnet 10.5.1.0/24"),
-        (lease("10.5.3.0-24", "192.0.2.9", mac="02:0a:05:01:00:01"), "it claims our own MAC address"),
+        (lease("10.5.3.0-24", "192.0.2.9", mac="02:0a:05:01:00:01"), "it claims 02:0a:05:01:00:01, which is our own"),
         (replace(lease("10.5.3.0-24", "192.0.2.9"), attributes=replace(GOOD.attributes, backend_type="host-gw")),
          "BackendType is host-gw, this host runs vxlan"),
         (replace(lease("10.5.3.0-24", "192.0.2.9"), attributes=replace(GOOD.attributes, backend_data="{}")),

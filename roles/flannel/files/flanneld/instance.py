@@ -69,6 +69,16 @@ class Instance:
         return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}etcd-password"
 
     @property
+    def wireguard_psk_file(self) -> str:
+        """The pre-shared key of `wireguard`, for root only; the service gets it as a credential."""
+        return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}wireguard-psk"
+
+    @property
+    def upstream_key_file(self) -> str:
+        """Where upstream's flanneld keeps its private key of `wireguard` until the next reboot (spec 5.7)."""
+        return f"{self.run_dir}/wgkey"
+
+    @property
     def unit(self) -> str:
         return "flanneld.service" if self.name == DEFAULT else f"flanneld@{self.name}.service"
 

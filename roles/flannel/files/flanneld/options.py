@@ -70,6 +70,12 @@ FLAGS: Tuple[Flag, ...] = (
         "",
         "file with the password of --etcd-username; by default the systemd credential etcd-password",
     ),
+    Flag(
+        "wireguard-psk-file",
+        "",
+        "file with the pre-shared key of the backend wireguard, which counts before PSK in the network config; by "
+        f"default the systemd credential wireguard-psk or {Instance().wireguard_psk_file}, if there is one",
+    ),
     Flag("iface", (), "interface for traffic between hosts: name or address; repeatable, first that works"),
     Flag(
         "iface-regex", (), "the same by a pattern on addresses, then names; tried after --iface; repeatable"
@@ -168,6 +174,7 @@ class Options:
     iface_can_reach: str
     etcd_username: str
     etcd_password_file: str
+    wireguard_psk_file: str
     public_ip: str
     public_ipv6: str
     subnet_file: str

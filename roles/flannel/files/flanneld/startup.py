@@ -35,6 +35,7 @@ from flanneld.leasing import Claim, Identity, KnownPeers, SubnetManager
 from flanneld.leasing.backoff import Backoff
 from flanneld.options import Options
 from flanneld.other_instances import require_usable
+from flanneld.outputs.keys import make_wireguard_keys
 from flanneld.outputs.notify import ping_watchdog
 from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
@@ -121,7 +122,13 @@ def join_network(start: Start) -> Joined:
     backend = find_backend(config)
     choice = _choose_first(start.options, config, last)
     host = Host(
-        start.instance, choice, read_vxlan_mac, state.recall_mac, state.remember_mac, state.remember_device
+        start.instance,
+        choice,
+        read_vxlan_mac,
+        state.recall_mac,
+        state.remember_mac,
+        state.remember_device,
+        make_wireguard_keys(start.options, start.instance, state),
     )
     local = backend.prepare(host, config)
     previous = read_previous_subnets(Path(start.options.subnet_file))
@@ -209,7 +216,7 @@ def choose(
     Raises InterfaceError, KernelError.
     """
     interfaces, defaults = read_interfaces()
-    request, families = options.interface, config.families
+    request, families = options.interface, config.underlay_families
     return choose_interface(request, families, interfaces, defaults, lookup_route, keep, preferred)
 
 

@@ -23,6 +23,7 @@ from flanneld.instance import Instance
 from flanneld.tables import Object, Table
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
+from flanneld.tables.wireguard_keys import Secret
 
 _BUILT = {
     "vxlan": "flanneld.backends.vxlan",
@@ -30,6 +31,7 @@ _BUILT = {
     "udp": "flanneld.backends.udp",
     "alloc": "flanneld.backends.alloc",
     "ipip": "flanneld.backends.ipip",
+    "wireguard": "flanneld.backends.wireguard",
 }
 _IPV4_ONLY = frozenset({"ipip", "udp"})
 _ROUTED_BY_OTHERS = frozenset({"alloc"})
@@ -37,6 +39,24 @@ _ROUTED_BY_OTHERS = frozenset({"alloc"})
 
 class BackendError(FlannelError):
     """The backend cannot run on this host."""
+
+
+@dataclass(frozen=True)
+class WireguardKeys:
+    """Where `wireguard` has its secrets from.
+
+    recall: the private key that this host had last, by the device it was for: of that device if it stands, else of the
+        state directory, else upstream's; None when there is none.
+    remember: keeps the private key in the state directory.
+    read_psk: the pre-shared key in the file of this host, None when there is no file. Raises FlannelError.
+    """
+
+    recall: Callable[[str], Optional[Secret]]
+    remember: Callable[[Secret], None]
+    read_psk: Callable[[], Optional[Secret]]
+
+
+NO_KEYS = WireguardKeys(lambda device: None, lambda key: None, lambda: None)
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,7 @@ class Host:
     remember_mac: Callable[[str, str], None]
     remember_device: Callable[[str], None]
     """So that a device without a MAC is known as ours under another network config."""
+    wireguard: WireguardKeys = NO_KEYS
 
 
 @dataclass(frozen=True)

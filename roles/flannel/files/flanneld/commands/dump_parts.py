@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -33,6 +34,7 @@ _COMMANDS: Tuple[Tuple[str, str], ...] = (
     ("kernel/neighbours.json", "ip -d -s -j neigh"),
     ("kernel/fdb.json", "bridge -d -s -j fdb"),
     ("kernel/sockets.txt", "ss -lunp"),
+    ("kernel/wireguard.txt", "wg show"),  # which hides keys, as `wg showconf` does not
     ("kernel/modules.txt", "lsmod"),
     ("kernel/sysctls.txt", r"sysctl -a --pattern ip_forward|\.forwarding|rp_filter|bridge-nf|accept_ra$"),
     ("firewall/iptables.txt", "iptables-save -c"),
@@ -61,7 +63,8 @@ def list_parts(settings: Settings) -> Iterator[Part]:
     yield Part("settings.txt", functools.partial(_describe_settings, settings))
     yield Part("service.env", functools.partial(_read_file, instance.env_file))
     yield Part("subnet.env", functools.partial(_read_file, options.subnet_file))
-    for path in StateDir(Path(options.state_dir)).list_files():
+    state = StateDir(Path(options.state_dir))
+    for path in (path for path in state.list_files() if path not in state.list_secret_files()):
         yield Part(f"state/{Path(path).name}", functools.partial(_read_file, path))
     yield Part("status.json", functools.partial(ask_agent, instance.socket))
     for name, command in _COMMANDS:
@@ -86,11 +89,14 @@ def list_parts(settings: Settings) -> Iterator[Part]:
 
 def list_secrets(settings: Settings) -> List[str]:
     """The secrets of this host that are in no part, but may be quoted in one."""
-    path = settings.options.etcd_password_file
-    try:
-        return [Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\r\n")] if path else []
-    except OSError:
-        return []  # nobody can have quoted it, then
+    options = settings.options
+    psk = options.wireguard_psk_file or settings.instance.wireguard_psk_file
+    keys = StateDir(Path(options.state_dir)).list_secret_files()
+    secrets: List[str] = []
+    for path in filter(None, (options.etcd_password_file, psk, *keys)):
+        with contextlib.suppress(OSError):  # nobody can have quoted it, then
+            secrets.append(Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\r\n"))
+    return secrets
 
 
 def _read_file(path: str) -> str:

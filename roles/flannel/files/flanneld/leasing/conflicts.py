@@ -109,9 +109,8 @@ def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Networ
     for address in rules.own_addresses:
         if address in subnet:
             return f"{subnet} contains our own address {address}"
-    if any(claim in rules.own_claims for claim in rules.claims(lease, family)):
-        return "it claims our own MAC address"
-    return None
+    taken = next((claim for claim in rules.claims(lease, family) if claim in rules.own_claims), None)
+    return None if taken is None else f"it claims {taken}, which is our own"
 
 
 def _find_family_lack(rules: Rules, lease: Lease, family: Family) -> Optional[str]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must survive a reboot: identity, MAC addresses, the last lease and the last peers."""
+"""What must survive a reboot: identity, MAC addresses, keys, the last lease and the last peers."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from flanneld.outputs.remembered import (
     parse_peers,
     parse_remembered_lease,
 )
+from flanneld.tables.wireguard_keys import Secret, format_key, parse_secret
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _IDENTITY, _LEASE, _PEERS = "identity.json", "lease.json", "peers.json"
+_WIREGUARD = "wireguard.key"
 _MAC, _MARK = ".mac", ".device"
 _DEVICE = re.compile(r"flannel[-.a-z0-9]*")
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
@@ -46,12 +48,14 @@ _MISSING = {
     _IDENTITY: "this host gets a new id",
     _LEASE: "this start has to wait for etcd",
     _PEERS: "the peers are unknown until etcd answers",
+    _WIREGUARD: "this host gets a new WireGuard key, unless its device still has one",
 }
 """What a file that counts as not there means now."""
 _UNWRITTEN = {
     _IDENTITY: "this host gets another id at its next start",
     _LEASE: "the next start has to wait for etcd, should it be away",
     _PEERS: "the next start knows older peers, or none, until etcd answers",
+    _WIREGUARD: "this host gets a new WireGuard key at the next boot, which the peers learn from our lease",
 }
 """What a file that cannot be written means for the next start."""
 
@@ -126,6 +130,16 @@ class StateDir:
         lost = f"{device} gets a new MAC address at the next boot, which the peers learn from our lease"
         self._remember(f"{device}{_MAC}", f"{mac}\n", lost)
 
+    # --- keys
+
+    def recall_wireguard_key(self) -> Optional[Secret]:
+        """Our private key as it was last remembered, None when there is none."""
+        return self._recall(_WIREGUARD, _parse_private_key, _MISSING[_WIREGUARD])
+
+    def remember_wireguard_key(self, key: Secret) -> None:
+        """Keep it for the next boot."""
+        self._remember(_WIREGUARD, f"{format_key(key.reveal())}\n", _UNWRITTEN[_WIREGUARD])
+
     # --- devices
 
     def remember_device(self, device: str) -> None:
@@ -165,6 +179,10 @@ class StateDir:
     def list_files(self) -> Tuple[str, ...]:
         """Paths of all files here that are ours, in order."""
         return tuple(str(self.path / name) for name in sorted(filter(_is_our_file, self._list_names())))
+
+    def list_secret_files(self) -> Tuple[str, ...]:
+        """Those of them that hold a private key."""
+        return tuple(path for path in self.list_files() if _WIREGUARD in Path(path).name)
 
     def forget_all(self) -> Tuple[str, ...]:
         """Remove all that is ours, and the directory if nothing is left in it; the paths of what is gone."""
@@ -236,6 +254,14 @@ def _is_our_file(name: str) -> bool:
     temporary = _TEMPORARY.fullmatch(name)
     name = temporary.group(1) if temporary else name
     return name in _MISSING or (Path(name).suffix in (_MAC, _MARK) and _is_our_device(Path(name).stem))
+
+
+def _parse_private_key(text: str) -> Secret:
+    """Raises Damaged, which does not say what it found."""
+    key = parse_secret(text)
+    if key is None:
+        raise Damaged("it is not a key in base64")
+    return key
 
 
 def _parse_mac(text: str) -> str:
