@@ -23,8 +23,8 @@ from flanneld.instance import NAME, Instance
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIT_FILES = [
-    "flanneld.service", "docker.conf", "etcd-password.conf", "50-flannel.link", "10-flannel.network", "50-flannel.conf",
-    "backend-udp.conf",
+    "flanneld.service", "docker.conf", "etcd-password.conf", "wireguard-psk.conf", "50-flannel.link",
+    "10-flannel.network", "50-flannel.conf", "backend-udp.conf",
 ]  # fmt: skip
 INSTANCES = ["default", "blue"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
     "flannel_etcd_keyfile": "/etc/ssl/key.pem",
     "flannel_etcd_username": "flannel",
     "flannel_etcd_password": "correct-horse-battery",
+    "flannel_wireguard_psk": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
     "flannel_instance": "blue",
     "flannel_iface": ["eth1", "192.0.2.7"],
     "flannel_iface_regex": r"^192\.0\.2\.\d+$",
@@ -257,8 +258,11 @@ def test_the_role_names_things_as_flanneld_does(tmp_path: Path, name: str) -> No
     found = evaluate(
         tmp_path, {"flannel_instance": name},
         "__flannel_unit", "__flannel_env_file", "__flannel_subnet_file", "__flannel_password_file",
+        "__flannel_wireguard_psk_file",
     )  # fmt: skip
-    assert found == [instance.unit, instance.env_file, instance.subnet_file, instance.password_file]
+    assert found == [
+        instance.unit, instance.env_file, instance.subnet_file, instance.password_file, instance.wireguard_psk_file,
+    ]  # fmt: skip
     unit = settings(unit_of(tmp_path, name).read_text(encoding="utf-8").replace("%i", name))
     assert unit["EnvironmentFile"] == instance.env_file
     assert f"/run/{unit['RuntimeDirectory']}" == instance.run_dir
@@ -290,6 +294,19 @@ def test_the_password_is_in_its_file_alone(tmp_path: Path, instance: str) -> Non
     assert settings(texts[2])["LoadCredential"] == f"etcd-password:{file}"
 
 
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_the_pre_shared_key_is_in_its_file_alone(tmp_path: Path, instance: str) -> None:
+    templates = ["flanneld.service", "flanneld.env", "wireguard-psk.conf"]
+    psk = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+    variables = {
+        "etcd_address": "192.0.2.1", "flannel_instance": instance, "flannel_wireguard_psk": psk,
+    }  # fmt: skip
+    texts = render(tmp_path, "flannel", templates, {"n1": variables})
+    assert all(psk not in text for text in texts)
+    (file,) = evaluate(tmp_path, variables, "__flannel_wireguard_psk_file")
+    assert settings(texts[2])["LoadCredential"] == f"wireguard-psk:{file}"
+
+
 @pytest.mark.parametrize(
     ("variables", "ipv4", "ipv6", "firewall"),
     [
@@ -315,6 +332,7 @@ def test_families_and_firewall_follow_the_network_config(
     [
         ({}, ["vxlan", "br_netfilter"]),
         ({"flannel_backend": {"type": "IPIP", "DirectRouting": True}}, ["ipip", "br_netfilter"]),
+        ({"flannel_backend": {"Type": "wireguard"}}, ["wireguard", "br_netfilter"]),
         ({"flannel_backend": {"Type": "host-gw"}}, ["br_netfilter"]),
         (
             {"flannel_config": {"network": "10.5.0.0/16", "backend": {"TYPE": "ipip"}}},
