@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """WireGuard's part of generic netlink: what the kernel says about a device, and the requests that change it.
 
-Why not pyroute2: docs/decisions/0010-wireguard.md. Sources: linux/wireguard.h, linux/genetlink.h. No private key leaves
+Why not pyroute2: docs/decisions/0011-wireguard.md. Sources: linux/wireguard.h, linux/genetlink.h. No private key leaves
 this file but by read_private_key, and nothing here is ever logged.
 """
 
