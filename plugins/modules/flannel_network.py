@@ -122,8 +122,9 @@ options:
     suboptions:
       type:
         description: >-
-          Which backend. V(vxlan) suits most clusters. The last releases of upstream that have V(aws-vpc),
-          V(gce) and V(ali-vpc) are those before 0.20.
+          Which backend. V(vxlan) suits most clusters. V(ipip) carries IPv4 only; V(extension) runs commands as root, on
+          hosts that allow it. The last releases of upstream that have V(aws-vpc), V(gce) and V(ali-vpc) are those
+          before 0.20.
         type: str
         required: true
         choices: [ali-vpc, alloc, aws-vpc, extension, gce, host-gw, ipip, ipsec, tencent-vpc, udp, vxlan, wireguard]

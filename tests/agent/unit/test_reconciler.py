@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import pytest
 from flanneld.reconciler import FIRST_DELAY, LONGEST_DELAY, WHOLE_TABLE, Reconciler
-from flanneld.tables import Change, KernelError, Key, Notice
+from flanneld.tables import Change, KernelError, Key, Notice, Pending
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,15 @@ class Event:
 
 @dataclass
 class Memory:
-    """A table. things: what exists on the host. refused: keys it takes no change of. log: every call, of all tables."""
+    """A table. things: what exists on the host. refused: keys it takes no change of. slow: keys whose changes it does
+    later, and what they are to become. log: every call, of all tables."""
 
     name: str
     kinds: Tuple[type, ...]
     log: List[str]
     things: Dict[Key, Any] = field(default_factory=dict)
     refused: Set[Key] = field(default_factory=set)
+    slow: Dict[Key, Any] = field(default_factory=dict)
     unreadable: bool = False
     events: List[Event] = field(default_factory=list)
 
@@ -79,6 +81,9 @@ class Memory:
             self.log.append(f"{verb} {change.key}")
             if change.key in self.refused:
                 errors[change.key] = KernelError(f"{self.name} {change.key}", "refused", "wait")
+            elif change.key in self.slow:
+                self.slow[change.key] = change.after
+                errors[change.key] = Pending(f"{self.name} {change.key}", "has not ended yet", "wait for it")
             else:
                 self.put(change.key, change.after)
         return errors
@@ -462,3 +467,60 @@ def test_nothing_is_removed_from_a_table_that_cannot_be_read(up: Host) -> None:
     up.reconciler.forget("a")
     assert writes(up.settle()) == []
     assert "a" in up.routes.things
+
+
+# --- tables that work in a thread of their own
+
+
+def test_what_is_pending_is_asked_for_once_and_is_no_failure(
+    up: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    up.routes.slow["c"] = None
+    up.reconciler.want("c", [Route("c")])
+    assert writes(up.settle()) == ["create c"]
+    assert up.reconciler.reconcile() is None, "there is no time at which it is tried again"
+    assert not up.reconciler.settled
+    assert "has not ended yet" in str(up.reconciler.problems_by_owner()["c"])
+    for _pass in range(2):
+        up.now += 100
+        up.reconciler.mark("route")
+        assert writes(up.settle()) == []
+    assert caplog.records == []
+
+
+def test_what_was_pending_is_done_when_the_table_says_so(up: Host) -> None:
+    up.routes.slow["c"] = None
+    up.reconciler.want("c", [Route("c")])
+    up.settle()
+    up.routes.put("c", up.routes.slow.pop("c"))
+    assert writes(up.settle()) == []
+    assert up.reconciler.settled
+    assert not up.reconciler.problems()
+    assert up.reconciler.repairs["route"] == 0
+
+
+def test_news_without_success_have_it_asked_for_again(up: Host) -> None:
+    up.routes.slow["c"] = None
+    up.reconciler.want("c", [Route("c")])
+    up.settle()
+    up.events.append(Event("route", Notice("c", None)))
+    assert writes(up.settle()) == ["create c"]
+
+
+def test_a_removal_may_be_pending(up: Host) -> None:
+    up.routes.slow["a"] = "?"
+    up.reconciler.forget("a")
+    assert writes(up.settle()) == ["remove a"]
+    assert not up.reconciler.settled
+    up.routes.put("a", up.routes.slow.pop("a"))
+    assert writes(up.settle()) == []
+    assert up.reconciler.settled
+
+
+def test_what_is_pending_may_be_wanted_otherwise_meanwhile(up: Host) -> None:
+    up.routes.slow["c"] = None
+    up.reconciler.want("c", [Route("c")])
+    up.settle()
+    up.reconciler.want("c", [Route("c", via="elsewhere")])
+    assert writes(up.settle()) == ["create c"]
+    assert up.routes.slow["c"] == Route("c", via="elsewhere")

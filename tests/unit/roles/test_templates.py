@@ -58,6 +58,7 @@ EVERYTHING: dict[str, Any] = {
     "flannel_healthz_ip": "192.0.2.9",
     "flannel_healthz_port": 8285,
     "flannel_log_format": "json",
+    "flannel_allow_extension_commands": True,
     "flannel_extra_args": ["--v=1", '--x=a "quoted" word'],
     "flannel_ipv6_network": "2001:db8:43::/48",
 }
@@ -133,6 +134,7 @@ def test_two_variables_are_enough(tmp_path: Path) -> None:
     (text,) = render(tmp_path, "flannel", ["flanneld.env"], {"n1": variables})
     assert settings(text) == {
         "FLANNELD_ETCD_ENDPOINTS": "http://192.0.2.1:2379",
+        "FLANNELD_ALLOW_EXTENSION_COMMANDS": "false",
         "FLANNELD_ETCD_PREFIX": "/coreos.com/network",
         "FLANNELD_FIREWALL": "auto",
         "FLANNELD_HEALTHZ_IP": "127.0.0.1",
@@ -171,6 +173,7 @@ def test_every_variable_reaches_flanneld(tmp_path: Path) -> None:
         "FLANNELD_HEALTHZ_IP": "192.0.2.9",
         "FLANNELD_HEALTHZ_PORT": "8285",
         "FLANNELD_LOG_FORMAT": "json",
+        "FLANNELD_ALLOW_EXTENSION_COMMANDS": "true",
         "FLANNEL_OPTIONS": "",
     }
     assert flags(text) == [

@@ -54,6 +54,7 @@ from flanneld.outputs.state_dir import StateDir
 from flanneld.readiness import Readiness
 from flanneld.standing import Standing
 from flanneld.startup import Joined
+from flanneld.tables import News
 from flanneld.tables.notifications import (
     FirewallTouched,
     KernelMessages,
@@ -137,6 +138,7 @@ class Daemon:
             HoldFailed: self._standing.see_failure,
             ConfigSeen: self._on_config,
             KernelMessages: self._path.note,
+            News: self._path.reconciler.note,
             NotificationsLost: self._on_notifications_lost,
             FirewallTouched: self._on_firewall,
             ReportWanted: self._on_report_wanted,
@@ -149,6 +151,8 @@ class Daemon:
         # listen first: what changes while we read the kernel is then noticed
         self._spawn("kernel", watch_kernel)
         self._spawn("netfilter", watch_netfilter)
+        for table in self._path.workers:
+            self._spawn(table.name, table.work)
         self._path.bring_up()
         self._recall()
         if self._joined.confirmed:  # before anybody builds on it

@@ -27,13 +27,14 @@ from flanneld.plan import (
     NETLINK,
     choose_firewall,
     desired_node,
+    list_additional,
     list_devices,
     make_scope,
     make_tables,
 )
 from flanneld.reconciler import WHOLE_TABLE, Reconciler
 from flanneld.startup import choose
-from flanneld.tables import KernelError
+from flanneld.tables import KernelError, Worker
 from flanneld.tables.link import read_links
 from flanneld.tables.notifications import KernelMessages
 from flanneld.tables.underlay import read_interfaces, read_underlay
@@ -48,7 +49,7 @@ class DataPath:
     """node: this host, which changes with its lease and its interface. host: what the backend's `prepare` is given.
 
     former_devices, former_networks: of an earlier network config. fault: why the external interface would not be
-    chosen now.
+    chosen now. workers: tables that want a thread of their own.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class DataPath:
         self.underlay = read_underlay(node.choice.interface.name)
         self._ours = desired_node(options, node, self._backend, self.underlay)
         self._devices = former_devices | list_devices(self._ours)
-        scope = make_scope(node, self._devices, former_networks)
-        additional = self._backend.tables(node.instance, scope)
+        scope = make_scope(node, self._devices, former_networks, host.record)
+        additional = list_additional(host, self._backend, scope)
         self._read_periodically = (*NETLINK, *(table.name for table in additional))
+        self.workers = tuple(table for table in additional if isinstance(table, Worker))
         tables = make_tables(node.instance, scope, self._ours, additional)
         self.reconciler = Reconciler(tables)
 

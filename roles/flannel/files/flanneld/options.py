@@ -149,6 +149,12 @@ FLAGS: Tuple[Flag, ...] = (
         "true or false: let the VXLAN device leave checksums to the network card, or not, for cards that get them "
         "wrong; auto leaves it as the host has it",
     ),
+    Flag(
+        "allow-extension-commands",
+        False,
+        "run the commands that the network config has for the backend extension, as root: whoever can write to etcd "
+        "then commands this host",
+    ),
     Flag("kernel-resync", 30, "seconds between full checks of devices, addresses and routes"),
     Flag(
         "store-lost-grace", 600, "seconds for which peers are kept that vanished because etcd lost its data"
@@ -196,6 +202,7 @@ class Options:
     state_dir: str
     log_format: str
     tx_checksum_offload: str
+    allow_extension_commands: bool
     kernel_resync: int
     store_lost_grace: int
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 from typing import AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family, Network, parse_cidr
 
-from flanneld.backends import Backend, Node, is_routed_by_others
+from flanneld.backends import Backend, Host, Node, is_routed_by_others
 from flanneld.firewall import (
     Masquerade,
     Policy,
@@ -23,6 +24,7 @@ from flanneld.instance import Instance
 from flanneld.options import Options
 from flanneld.tables import Object, Table, iptables, nftables
 from flanneld.tables.address import AddressTable
+from flanneld.tables.extension import NO_RECORD, ExtensionTable, Hook, Record
 from flanneld.tables.fdb import FdbTable
 from flanneld.tables.link import OWN_KINDS, LinkTable
 from flanneld.tables.neighbour import NeighbourTable
@@ -30,6 +32,8 @@ from flanneld.tables.opening import OpeningTable
 from flanneld.tables.route import RouteTable, blackhole_route
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
+
+log = logging.getLogger(__name__)
 
 NETLINK: Tuple[str, ...] = (
     LinkTable.name,
@@ -96,16 +100,38 @@ def list_devices(objects: Iterable[Object]) -> FrozenSet[str]:
     return frozenset(str(thing.key) for thing in objects if isinstance(thing, OWN_KINDS))
 
 
-def make_scope(node: Node, devices: AbstractSet[str], former: Tuple[Network, ...] = ()) -> Scope:
+def make_scope(
+    node: Node,
+    devices: AbstractSet[str],
+    former: Tuple[Network, ...] = (),
+    record: Record = NO_RECORD,
+) -> Scope:
     """What is recognisably ours. devices: names of our devices, also of those that we had earlier. former: networks
-    that we had earlier."""
+    that we had earlier. record: of what commands have done."""
     return Scope(
         devices=frozenset(devices),
         underlay="" if is_routed_by_others(node.config) else node.choice.interface.name,
         pools=tuple(pool for pool in map(node.config.pool, node.config.families) if pool is not None),
         chains=frozenset({node.instance.masquerade_chain, node.instance.forward_chain}),
         former=former,
+        record=record,
     )
+
+
+def list_additional(host: Host, backend: Backend, scope: Scope) -> Sequence[Table]:
+    """Tables that only this backend has, and that of commands which another backend had run on this host."""
+    tables = tuple(backend.tables(host.instance, scope))
+    hooks = host.record.recall_hooks()
+    if not hooks or any(Hook in table.kinds for table in tables):
+        return tables
+    if not host.allows_commands:
+        log.warning(
+            "%d commands of the backend extension were run here, and are not undone: start flanneld once with "
+            "--allow-extension-commands to have SubnetRemoveCommand run for each",
+            len(hooks),
+        )
+        return tables
+    return (*tables, ExtensionTable(host.record))
 
 
 def make_tables(

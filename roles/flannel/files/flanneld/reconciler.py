@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .tables import Change, KernelError, Key, Notice, Object, Table
+from .tables import Change, KernelError, Key, Notice, Object, Pending, Table
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ WHOLE_TABLE: Key = ""
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 _LOGGED_SINGLY = 10
+_NEVER = float("inf")
 
 _Place = Tuple[str, Key]  # table name, key
 
@@ -125,8 +126,11 @@ class _TableState:
         return failure is None or failure.due <= now
 
     def fail(self, key: Key, error: KernelError, now: float) -> bool:
-        """Note a failure; True if it says something new."""
+        """Note a failure; True if it says something new. What is pending is not tried again: the table tells."""
         before = self.failures.get(key)
+        if isinstance(error, Pending):
+            self.failures[key] = _Failure(error, FIRST_DELAY, _NEVER)
+            return False
         delay = FIRST_DELAY if before is None else min(2 * before.delay, LONGEST_DELAY)
         self.failures[key] = _Failure(error, delay, now + delay)
         return before is None or str(before.error) != str(error)
@@ -218,6 +222,9 @@ class Reconciler:
         if self._hangs_on(notice.device) or (notice.device and notice.key in state.wanted):
             self._suspect_device(state, notice)
         else:
+            failure = state.failures.get(notice.key)
+            if failure is not None and isinstance(failure.error, Pending):
+                del state.failures[notice.key]
             state.learn(notice.key, notice.current)
 
     def _suspect_device(self, state: _TableState, notice: Notice) -> None:
@@ -248,7 +255,8 @@ class Reconciler:
             for state in reversed(self._states):
                 self._take_out(state, now)
         dues = [failure.due for state in self._states for failure in state.failures.values()]
-        return max(0.0, min(dues) - self._clock()) if dues else None
+        due = min(dues, default=_NEVER)
+        return None if due == _NEVER else max(0.0, due - self._clock())
 
     def problems(self) -> Mapping[Tuple[str, Key], KernelError]:
         """By table and key, what could not be brought right, and the last reason why."""

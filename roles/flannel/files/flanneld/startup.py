@@ -129,6 +129,8 @@ def join_network(start: Start) -> Joined:
         state.remember_mac,
         state.remember_device,
         make_wireguard_keys(start.options, start.instance, state),
+        record=state,
+        allows_commands=start.options.allow_extension_commands,
     )
     local = backend.prepare(host, config)
     previous = read_previous_subnets(Path(start.options.subnet_file))

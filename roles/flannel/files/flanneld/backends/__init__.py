@@ -21,6 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV6, 
 
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
+from flanneld.tables.extension import NO_RECORD, Record
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 from flanneld.tables.wireguard_keys import Secret
@@ -32,9 +33,10 @@ _BUILT = {
     "alloc": "flanneld.backends.alloc",
     "ipip": "flanneld.backends.ipip",
     "wireguard": "flanneld.backends.wireguard",
+    "extension": "flanneld.backends.extension",
 }
 _IPV4_ONLY = frozenset({"ipip", "udp"})
-_ROUTED_BY_OTHERS = frozenset({"alloc"})
+_ROUTED_BY_OTHERS = frozenset({"alloc", "extension"})
 
 
 class BackendError(FlannelError):
@@ -73,6 +75,10 @@ class Host:
     remember_device: Callable[[str], None]
     """So that a device without a MAC is known as ours under another network config."""
     wireguard: WireguardKeys = NO_KEYS
+    record: Record = NO_RECORD
+    """What `extension` has done on this host."""
+    allows_commands: bool = False
+    """Commands from the network config may be run here (--allow-extension-commands)."""
 
 
 @dataclass(frozen=True)

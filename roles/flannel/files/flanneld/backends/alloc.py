@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Hashable, Iterable, Mapping, Optional, Tuple
+from typing import Hashable, Iterable, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
@@ -14,7 +14,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, 
 
 from flanneld.backends import Host, Node
 from flanneld.instance import Instance
-from flanneld.tables import Object
+from flanneld.tables import Object, Table
+from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 
 
@@ -39,6 +40,10 @@ def ports(config: NetworkConfig) -> Tuple[int, ...]:
 
 def overhead(config: NetworkConfig, family: Family) -> int:
     return 0
+
+
+def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
+    return ()
 
 
 def mtu(config: NetworkConfig, underlay: Underlay) -> int:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
@@ -15,11 +15,12 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, 
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
-from flanneld.tables import Object
+from flanneld.tables import Object, Table
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.ipip_link import SMALLEST_MTU, IpipLink
 from flanneld.tables.link import has_kind, load_module
 from flanneld.tables.route import Route
+from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 
 OVERHEAD = 20
@@ -54,6 +55,10 @@ def ports(config: NetworkConfig) -> Tuple[int, ...]:
 
 def overhead(config: NetworkConfig, family: Family) -> int:
     return OVERHEAD
+
+
+def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
+    return ()
 
 
 def mtu(config: NetworkConfig, underlay: Underlay) -> int:

@@ -71,6 +71,10 @@ def overhead(config: NetworkConfig, family: Family) -> int:
     return OVERHEAD[family]
 
 
+def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
+    return ()
+
+
 def prepare(host: Host, config: NetworkConfig) -> Local:
     """Keep the MAC of a device that stands, else the one we had before a reboot, else make one.
 
@@ -109,10 +113,6 @@ def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> 
         backend_data=data.get(IPV4),
         backend_v6_data=data.get(IPV6),
     )
-
-
-def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
-    return ()
 
 
 def mtu(config: NetworkConfig, underlay: Underlay) -> int:

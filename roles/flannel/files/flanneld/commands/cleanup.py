@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
 import time
 from pathlib import Path
-from typing import List, Mapping, Sequence, Set
+from typing import Iterator, List, Mapping, Sequence, Set
 
 from flanneld.commands.remains import Remains, find_remains, find_upstream, list_run_files
 from flanneld.commands.settings import Settings, asks_for_help, read_settings, take_switches
@@ -18,7 +20,8 @@ from flanneld.outputs.lock import AlreadyRunning, hold_lock
 from flanneld.outputs.state_dir import StateDir
 from flanneld.plan import make_tables
 from flanneld.reconciler import Reconciler
-from flanneld.tables import Table
+from flanneld.tables import Table, Worker
+from flanneld.tables.extension import ExtensionTable
 
 USAGE = """\
 flanneld cleanup [--dry-run] [--keep-state] [--instance=NAME]
@@ -67,7 +70,7 @@ def _refuse_beside_upstream(settings: Settings) -> None:
 def _list(settings: Settings, switches: Set[str]) -> None:
     state = StateDir(Path(settings.options.state_dir))
     remains = find_remains(settings, state)
-    lines = _find_objects(make_tables(settings.instance, remains.scope, ()))
+    lines = _find_objects(_make_tables(settings, state, remains))
     lines += [f"file {path}" for path in list_run_files(settings)]
     lines += [] if "keep-state" in switches else [f"file {path}" for path in state.list_files()]
     _tell("would remove", lines)
@@ -77,7 +80,7 @@ def _list(settings: Settings, switches: Set[str]) -> None:
 def _clean(settings: Settings, switches: Set[str], run_files: Sequence[Path]) -> None:
     state = StateDir(Path(settings.options.state_dir))
     remains = find_remains(settings, state)
-    tables = make_tables(settings.instance, remains.scope, ())
+    tables = _make_tables(settings, state, remains)
     gone = _find_objects(tables)
     _remove_objects(tables)
     gone += [f"file {path}" for path in run_files]
@@ -85,6 +88,19 @@ def _clean(settings: Settings, switches: Set[str], run_files: Sequence[Path]) ->
     gone += [] if "keep-state" in switches else [f"file {path}" for path in state.forget_all()]
     _tell("removed", gone)
     _tell_unclear(remains)
+
+
+def _make_tables(settings: Settings, state: StateDir, remains: Remains) -> Sequence[Table]:
+    hooks = state.recall_hooks()
+    if hooks and not settings.options.allow_extension_commands:
+        print(
+            f"left {len(hooks)} commands of the backend extension as they were run: with --allow-extension-commands, "
+            "SubnetRemoveCommand is run for each"
+        )
+        hooks = ()
+    return make_tables(
+        settings.instance, remains.scope, (), additional=(ExtensionTable(state),) if hooks else ()
+    )
 
 
 def _find_objects(tables: Sequence[Table]) -> List[str]:
@@ -102,12 +118,34 @@ def _remove_objects(tables: Sequence[Table]) -> None:
     reconciler = Reconciler(tables)
     reconciler.allow_removal()
     deadline = time.monotonic() + _SECONDS
-    wait = reconciler.reconcile()
-    while not reconciler.settled and time.monotonic() < deadline:
-        time.sleep(wait or 0.1)
+    with _working(tables) as news:
         wait = reconciler.reconcile()
+        while not reconciler.settled and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                reconciler.note(news.get(timeout=wait or 0.1))
+            wait = reconciler.reconcile()
     for error in reconciler.problems().values():
         raise error
+
+
+@contextlib.contextmanager
+def _working(tables: Sequence[Table]) -> Iterator[queue.SimpleQueue[object]]:
+    """The threads of those tables that have one; what they tell."""
+    news: queue.SimpleQueue[object] = queue.SimpleQueue()
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=table.work, args=(news.put, stop), daemon=True)
+        for table in tables
+        if isinstance(table, Worker)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield news
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(_SECONDS)
 
 
 def _remove_run_files(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple, cast
+from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -25,6 +25,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES
 
 from flanneld.leasing import KnownPeers
+from flanneld.tables.extension import Hook
 
 VERSION = 1
 
@@ -151,6 +152,47 @@ def parse_peers(text: str) -> KnownPeers:
         _number(document.get("revision"), _REVISION),
         _number(document.get("cluster_id"), _CLUSTER_ID),
     )
+
+
+def format_hooks(hooks: Sequence[Hook]) -> str:
+    """Commands may hold secrets: the file is for root alone, as all of them."""
+    return _format(
+        {
+            "hooks": [
+                {
+                    "name": hook.name,
+                    "command": hook.command,
+                    "undo": hook.undo,
+                    "variables": dict(hook.variables),
+                    "data": hook.data,
+                    "life": hook.life,
+                    "done": hook.done,
+                }
+                for hook in hooks
+            ]
+        }
+    )
+
+
+def parse_hooks(text: str) -> Tuple[Hook, ...]:
+    """Raises Damaged."""
+    rows = _parse(text).get("hooks")
+    if not isinstance(rows, list):
+        raise Damaged("hooks is not a list")
+    hooks = tuple(_hook_from_row(row) for row in rows)
+    if len({hook.key for hook in hooks}) != len(hooks):
+        raise Damaged("a command was run for one peer twice")
+    return hooks
+
+
+def _hook_from_row(row: object) -> Hook:
+    if not isinstance(row, dict) or not isinstance(row.get("done"), bool):
+        raise Damaged("a command is not an object that says whether it is done")
+    variables = row.get("variables")
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        raise Damaged("variables is not an object of strings")
+    name, command, undo, data, life = (_text(row, key) for key in ("name", "command", "undo", "data", "life"))
+    return Hook(name, command, undo, tuple(variables.items()), data, life, row["done"])
 
 
 def _format(members: Dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must survive a reboot: identity, MAC addresses, keys, the last lease and the last peers."""
+"""What must survive a reboot: identity, MAC addresses, keys, the last lease and peers, what commands have done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple, TypeVar
+from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._mac import parse_mac
@@ -23,13 +23,16 @@ from flanneld.outputs.remembered import (
     Damaged,
     RememberedIdentity,
     RememberedLease,
+    format_hooks,
     format_identity,
     format_peers,
     format_remembered_lease,
+    parse_hooks,
     parse_identity,
     parse_peers,
     parse_remembered_lease,
 )
+from flanneld.tables.extension import Hook
 from flanneld.tables.wireguard_keys import Secret, format_key, parse_secret
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ log = logging.getLogger(__name__)
 MACHINE_ID = Path("/etc/machine-id")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_IDENTITY, _LEASE, _PEERS = "identity.json", "lease.json", "peers.json"
+_IDENTITY, _LEASE, _PEERS, _HOOKS = "identity.json", "lease.json", "peers.json", "extension.json"
 _WIREGUARD = "wireguard.key"
 _MAC, _MARK = ".mac", ".device"
 _DEVICE = re.compile(r"flannel[-.a-z0-9]*")
@@ -49,6 +52,7 @@ _MISSING = {
     _LEASE: "this start has to wait for etcd",
     _PEERS: "the peers are unknown until etcd answers",
     _WIREGUARD: "this host gets a new WireGuard key, unless its device still has one",
+    _HOOKS: "SubnetRemoveCommand is not run for peers that have gone since",
 }
 """What a file that counts as not there means now."""
 _UNWRITTEN = {
@@ -56,6 +60,7 @@ _UNWRITTEN = {
     _LEASE: "the next start has to wait for etcd, should it be away",
     _PEERS: "the next start knows older peers, or none, until etcd answers",
     _WIREGUARD: "this host gets a new WireGuard key at the next boot, which the peers learn from our lease",
+    _HOOKS: "the next start does not run SubnetRemoveCommand for all peers that have gone",
 }
 """What a file that cannot be written means for the next start."""
 
@@ -173,6 +178,16 @@ class StateDir:
     def recall_peers(self) -> Optional[KnownPeers]:
         """The peers as they were last remembered, None when there are none."""
         return self._recall(_PEERS, parse_peers, _MISSING[_PEERS])
+
+    # --- commands of the backend extension
+
+    def remember_hooks(self, hooks: Sequence[Hook]) -> None:
+        """Keep what was run for which peer. Costs one fsync."""
+        self._remember(_HOOKS, format_hooks(hooks), _UNWRITTEN[_HOOKS])
+
+    def recall_hooks(self) -> Tuple[Hook, ...]:
+        """As they were last remembered; none when there are none."""
+        return self._recall(_HOOKS, parse_hooks, _MISSING[_HOOKS]) or ()
 
     # --- all of it
 

@@ -13,8 +13,20 @@ An object holds only what we own of the real thing: equality means "nothing to d
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import Any, Dict, Hashable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    runtime_checkable,
+)
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
@@ -27,6 +39,11 @@ class KernelError(FlannelError):
     def __init__(self, subject: str, cause: str, next_step: str, errno: int = 0) -> None:
         super().__init__(subject, cause, next_step)
         self.errno = errno
+
+
+class Pending(KernelError):
+    """Not done yet, and not refused: the table works on it in a thread of its own, tries again by itself, and tells by
+    News when something has come of it. The cause says how it stands."""
 
 
 class Object(Protocol):
@@ -68,6 +85,14 @@ class Notice:
     device: str = ""
 
 
+@dataclass(frozen=True)
+class News:
+    """Something has come of a pending change, in the thread of its table."""
+
+    table: str
+    key: Key
+
+
 class Table(Protocol):
     """Objects of one kind, or of several that share their keys.
 
@@ -93,3 +118,14 @@ class Table(Protocol):
 
     def notice(self, message: Any) -> Optional[Notice]:
         """What a kernel notification means for this table; None when it is about something else."""
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """A table whose changes take long: they are pending at first."""
+
+    @property
+    def name(self) -> str: ...
+
+    def work(self, post: Callable[[object], None], stop: threading.Event) -> None:
+        """The body of its thread, until told to stop. post: takes News from any thread."""

@@ -15,6 +15,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     overlaps,
 )
 
+from .extension import NO_RECORD, Record
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -26,6 +28,7 @@ class Scope:
     pools: the address pools of the network config, one for each enabled family.
     chains: names of its firewall chains.
     former: networks it used earlier, whose routes are still to be found and removed.
+    record: of what commands of the network config have done.
     """
 
     devices: FrozenSet[str]
@@ -33,6 +36,7 @@ class Scope:
     pools: Tuple[AddressPool, ...]
     chains: FrozenSet[str] = frozenset()
     former: Tuple[Network, ...] = ()
+    record: Record = NO_RECORD
 
     @property
     def networks(self) -> Tuple[Network, ...]:
