@@ -26,8 +26,9 @@ export WEFT_CLUSTER ?= weft
 export WEFT_NET ?= 172.30.78
 export WEFT_PORT_BASE ?= 42210
 
-# What `make vm` runs: files of tests/agent/vm, or any other test that runs between namespaces.
-VM_TESTS ?= tests/agent/vm
+# What `make vm` runs: files of tests/agent/vm, or any other test that runs between namespaces. Time runs slower there.
+VM_TESTS ?= -m 'not long' tests/agent/vm
+VM_SECONDS ?= 1500
 
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
@@ -37,7 +38,7 @@ shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh
 in_cluster := tools/with-cgroup2
 
 .PHONY: help setup check python-lint types yaml-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-image sanity artifact image molecule molecule-create molecule-destroy test demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-create molecule-destroy test demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -90,7 +91,10 @@ vm-image: setup
 
 # An idle machine takes a few minutes for it, a busy one much longer: so are the limits.
 vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
-	$(host_python) tools/vm/run.py --timeout 1500 /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+	$(host_python) tools/vm/run.py --timeout $(VM_SECONDS) /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+
+vm-long: ## what takes an hour there: every repair, restarts and changes under traffic, backend by backend
+	$(MAKE) vm VM_TESTS='-m long tests/agent/vm' VM_SECONDS=7200
 
 sanity: setup ## ansible-test sanity
 	tools/sanity

@@ -31,6 +31,7 @@ IN_GUEST = "WEFT_GUEST" in os.environ  # set by tools/vm/run-job
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: left to `make vm-long`, because it takes minutes in the guest")
     config.addinivalue_line(
         "markers", "modules(name...): kernel modules the test needs; in the guest they are there"
     )

@@ -20,7 +20,7 @@ from tests.support.upstream import Peer, Upstream
 from tests.support.upstream_start import start_upstream
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.modules("ipip"), pytest.mark.usefixtures("bundle")]
+pytestmark = [pytest.mark.long, pytest.mark.modules("ipip"), pytest.mark.usefixtures("bundle")]
 DEAD = Peer(IPv4Network("10.5.99.0/24"), "192.0.2.99", "")
 TUNNEL = "flannel.ipip"
 

@@ -21,7 +21,11 @@ from tests.support.traffic import Pinger, assert_no_ping, assert_ping
 from tests.support.waiting import wait_until
 from tests.support.wireguard import Capture, exists, index, show
 
-pytestmark = [pytest.mark.modules("wireguard", "vxlan", "dummy"), pytest.mark.usefixtures("bundle")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.modules("wireguard", "vxlan", "dummy"),
+    pytest.mark.usefixtures("bundle"),
+]
 MARKER = b"weft: nobody but the two containers may read this"
 
 

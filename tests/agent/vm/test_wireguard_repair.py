@@ -19,7 +19,7 @@ from tests.support.traffic import assert_ping
 from tests.support.waiting import wait_until
 from tests.support.wireguard import show, state
 
-pytestmark = [pytest.mark.modules("wireguard"), pytest.mark.usefixtures("bundle")]
+pytestmark = [pytest.mark.long, pytest.mark.modules("wireguard"), pytest.mark.usefixtures("bundle")]
 Damage = Callable[[Node, Node], None]
 MODES = {"by notification": "--kernel-resync=3600", "by periodic pass": "--kernel-resync=1"}
 
