@@ -65,8 +65,8 @@ ansible-lint: setup
 	ansible-lint --offline --profile production
 
 unit: setup ## unit tests: rules and modules under the tool environment, the agent under the host's Python
-	python $(pytest) tests/unit
-	$(host_python) $(pytest) tests/agent/unit
+	python $(pytest) -n 2 tests/unit
+	$(host_python) $(pytest) -n 2 tests/agent/unit
 
 bundle: setup ## write build/flanneld.pyz, the program that hosts run
 	$(host_python) plugins/plugin_utils/_bundle.py build/flanneld.pyz
