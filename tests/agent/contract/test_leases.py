@@ -491,9 +491,9 @@ def test_a10_however_many_leases_there_are_a_list_is_one_call(world):
             world.manager().acquire(make_claim(number), config())
         calls, listings, stop = [], [], threading.Event()
 
-        def note(listing, listings=listings, stop=stop):
-            listings.append(listing)
-            stop.set()
+        def note(listing, seen=listings.append, end=stop.set):
+            seen(listing)
+            end()
 
         manager = replace(
             world.manager(), open_store=lambda calls=calls: NotingStore(world.open_store(), calls)

@@ -9,12 +9,9 @@ from typing import List
 
 import pytest
 
-from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
-    bundle,
-    cluster,
-    private_namespaces,
-    pytest_runtest_makereport,
-)
+from tests.support.fixtures import bundle, cluster, private_namespaces, pytest_runtest_makereport
+
+__all__ = ["bundle", "cluster", "private_namespaces", "pytest_runtest_makereport"]  # pytest finds them here
 
 
 def pytest_configure(config: pytest.Config) -> None:

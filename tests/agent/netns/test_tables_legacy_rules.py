@@ -149,7 +149,7 @@ def test_what_an_operator_wrote_instead_of_our_forward_rules_stays(host: Host) -
 
 def test_what_an_operator_wrote_around_masquerading_of_another_form_stays(host: Host) -> None:
     """Without the exception, containers of other hosts would be masqueraded by the operator's rule."""
-    first, _, third, _ = masquerade_rules("v0.14", NETWORKS[IPV4], SUBNETS[IPV4], MULTICAST[IPV4])
+    first, _second, third, _fourth = masquerade_rules("v0.14", NETWORKS[IPV4], SUBNETS[IPV4], MULTICAST[IPV4])
     host.append(IPV4, "nat", "POSTROUTING", first, third, f"-s {NETWORKS[IPV4]} -o eth0 -j MASQUERADE")
     before = host.rules(IPV4, "nat", "POSTROUTING")
     assert host.remove_all() == {}

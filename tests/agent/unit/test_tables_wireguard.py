@@ -451,7 +451,7 @@ def test_errors_name_the_peer_and_no_secret(kernel):
     kernel.refusal = OSError(errno.ENOMEM, "")
     table = WireguardPeerTable(SCOPE, ["flannel-wg"], kernel.read)
     wanted = WireguardPeer("flannel-wg", ONE, HERE, 0, PSK)
-    (error,) = table.apply([Change(wanted.key, None, wanted)]).values()
+    error = table.apply([Change(wanted.key, None, wanted)])[wanted.key]
     assert f"wireguard peer {ONE} dev flannel-wg at 192.0.2.2:51820: Cannot allocate memory" in str(error)
     assert format_key(PSK.reveal()) not in repr((error, wanted))
 

@@ -21,11 +21,9 @@ from typing import List
 import pytest
 
 from tests.support.agent import build_bundle
-from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
-    cluster,
-    private_namespaces,
-    pytest_runtest_makereport,
-)
+from tests.support.fixtures import cluster, private_namespaces, pytest_runtest_makereport
+
+__all__ = ["cluster", "private_namespaces", "pytest_runtest_makereport"]  # pytest finds them here
 
 IN_GUEST = "WEFT_GUEST" in os.environ  # set by tools/vm/run-job
 
@@ -45,7 +43,7 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def bundle(private_namespaces: None) -> None:  # noqa: F811 - the imported one, for pytest
+def bundle(private_namespaces: None) -> None:
     """The guest was given one."""
     if not IN_GUEST:
         build_bundle()

@@ -103,7 +103,7 @@ def test_nothing_is_readable_on_the_way_and_nothing_lost_while_the_agent_is_kill
     device, handshakes = index(one), {key: peer.handshake for key, peer in show(one).peers.items()}
     there = Pinger(one.container, two.container, MARKER)
     back = Pinger(two.container.over_ipv6, one.container.over_ipv6, MARKER)
-    with Capture(pair, one, MARKER) as capture, there, back:
+    with there, back, Capture(pair, one, MARKER) as capture:
         there.wait_sent(100)
         one.agent.kill()
         there.wait_sent(100)

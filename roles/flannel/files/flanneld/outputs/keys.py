@@ -26,19 +26,20 @@ _UPSTREAMS_VARIABLE = "WIREGUARD_KEY_FILE"
 
 
 def make_wireguard_keys(
-    options: Options, instance: Instance, state: StateDir, environment: Mapping[str, str] = os.environ
+    options: Options, instance: Instance, state: StateDir, environment: Optional[Mapping[str, str]] = None
 ) -> WireguardKeys:
-    """environment: may name upstream's key file, and systemd's credentials."""
+    """environment: may name upstream's key file, and systemd's credentials; None: the process's own."""
+    variables = os.environ if environment is None else environment
 
     def recall(device: str) -> Optional[Secret]:
         kept = read_private_key(device) or state.recall_wireguard_key()
-        return kept or _adopt_upstreams(instance, environment)
+        return kept or _adopt_upstreams(instance, variables)
 
     def remember(key: Secret) -> None:
         if state.recall_wireguard_key() != key:
             state.remember_wireguard_key(key)
 
-    return WireguardKeys(recall, remember, lambda: read_psk(options, instance, environment))
+    return WireguardKeys(recall, remember, lambda: read_psk(options, instance, variables))
 
 
 def _adopt_upstreams(instance: Instance, environment: Mapping[str, str]) -> Optional[Secret]:
