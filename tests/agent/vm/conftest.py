@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """A file's tests share its clusters, so one worker runs them all, unless the file says otherwise."""
     for item in items:
