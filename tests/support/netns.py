@@ -37,6 +37,8 @@ from ipaddress import (
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
+from tests.support.waiting import PATIENCE
+
 CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -85,7 +87,7 @@ def enter_private_namespaces() -> None:
 def execute(*argv: str, check: bool = True) -> str:
     """Run a command to its end and return its stdout. Raises AssertionError with its stderr when it fails."""
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
     )
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
