@@ -12,9 +12,12 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Iterator, List, Optional, Protocol, Set, Tuple, Type
+
+import pytest
 
 from tests.support.netns import Address
 from tests.support.waiting import PATIENCE, wait_until
@@ -238,15 +241,23 @@ def assert_transfer(source: ContainerEndpoint, target: ContainerEndpoint, size: 
             client.sendall(payload)
             client.shutdown(socket.SHUT_WR)
 
-        sender = threading.Thread(target=send)
-        sender.start()
-        received = hashlib.sha256()
-        while chunk := accepted.recv(1 << 20):
-            received.update(chunk)
-        sender.join()
+        received, arrived = hashlib.sha256(), 0
+        with ThreadPoolExecutor(1) as sender:
+            sent = sender.submit(send)
+            try:
+                while chunk := accepted.recv(1 << 20):
+                    received.update(chunk)
+                    arrived += len(chunk)
+            except socket.timeout:
+                pytest.fail(f"{source.name} -> {target.name}: nothing came after {arrived} of {size} bytes")
+            sent.result()
     assert received.digest() == hashlib.sha256(payload).digest(), (
         f"{source.name} -> {target.name}: {size} bytes"
     )
+
+
+_CONNECTION_SECONDS = 60.0
+"""For all that one end sends, too (Python counts the whole of sendall): a lossy network on a busy machine is slow."""
 
 
 @contextmanager
@@ -259,9 +270,9 @@ def _connection(
         listener.bind((str(address), 0))
         listener.listen()
         for end in (listener, opener):
-            end.settimeout(15)
+            end.settimeout(_CONNECTION_SECONDS)
         opener.connect(listener.getsockname())
         accepted, _address = listener.accept()
         with accepted:
-            accepted.settimeout(15)
+            accepted.settimeout(_CONNECTION_SECONDS)
             yield opener, accepted
