@@ -13,10 +13,10 @@ import pytest
 
 AGENT = Path(__file__).resolve().parents[3] / "roles" / "flannel" / "files" / "flanneld"
 FLOORS = (
-    ("__version__", "instance", "udp"),
+    ("__version__", "instance", "udp", "vendored"),
     ("tables",),
     ("backends", "firewall", "leasing", "reconciler", "options"),
-    ("outputs", "plan", "consumers", "standing"),
+    ("outputs", "plan", "consumers", "standing", "apart"),
     ("last_life", "config_watch"),
     ("other_instances",),
     ("startup", "memory", "desk"),
