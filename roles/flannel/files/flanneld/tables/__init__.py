@@ -93,6 +93,11 @@ class News:
     key: Key
 
 
+class Slow:
+    """Base of a table whose dump() and apply() another program answers, late or never: it gets a reconciler and a
+    thread of its own (apart.py)."""
+
+
 class Table(Protocol):
     """Objects of one kind, or of several that share their keys.
 
