@@ -16,7 +16,8 @@ OptionValue = Union[None, bool, int, str, Tuple[str, ...]]
 _HIGHEST_VNI = (1 << 24) - 1
 _HIGHEST_PORT = (1 << 16) - 1
 _LARGEST_MTU = 65535
-_IPSEC_PSK_LENGTH = 96
+IPSEC_PSK_LENGTH = 96
+"""Octets that upstream asks for at least."""
 _WIREGUARD_PSK_OCTETS = 32
 
 
@@ -53,11 +54,12 @@ def _find_psk_fault(psk: str) -> Optional[Tuple[str, str]]:
 
 
 def _find_password_fault(psk: str) -> Optional[Tuple[str, str]]:
-    if len(psk.encode()) >= _IPSEC_PSK_LENGTH:
+    # Without one, each host has it in a file.
+    if psk == "" or len(psk.encode()) >= IPSEC_PSK_LENGTH:
         return None
     return (
         "config error, password is too short",
-        f"write at least {_IPSEC_PSK_LENGTH} characters, such as 48 random octets in hexadecimal",
+        f"write at least {IPSEC_PSK_LENGTH} characters, such as 48 random octets in hexadecimal",
     )
 
 

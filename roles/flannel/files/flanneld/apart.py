@@ -54,6 +54,11 @@ class DividedReconciler:
         self._orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._picture = _Picture(self._far.figures())
 
+    @property
+    def is_divided(self) -> bool:
+        """There are slow tables: somebody has to run `work_apart`."""
+        return bool(self._slow_names)
+
     # --- what Reconciler has
 
     def want(self, owner: Hashable, objects: Iterable[Object]) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
 )
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 
+from flanneld.apart import WorkedApart
 from flanneld.backends import Node
 from flanneld.config_watch import ConfigWatch
 from flanneld.datapath import DataPath
@@ -59,8 +60,7 @@ from flanneld.tables.notifications import (
     FirewallTouched,
     KernelMessages,
     NotificationsLost,
-    watch_kernel,
-    watch_netfilter,
+    PoliciesTouched,
 )
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,8 @@ class Daemon:
             News: self._path.reconciler.note,
             NotificationsLost: self._on_notifications_lost,
             FirewallTouched: self._on_firewall,
+            PoliciesTouched: lambda message: self._path.suspect_policies(),
+            WorkedApart: lambda message: None,
             ReportWanted: self._on_report_wanted,
             ThreadDied: self._on_thread_died,
             Stop: lambda message: None,
@@ -149,10 +151,8 @@ class Daemon:
     def serve(self) -> None:
         """Bring this node up, tell systemd, and keep everything as it should be until told to stop."""
         # listen first: what changes while we read the kernel is then noticed
-        self._spawn("kernel", watch_kernel)
-        self._spawn("netfilter", watch_netfilter)
-        for table in self._path.workers:
-            self._spawn(table.name, table.work)
+        for name, body in self._path.list_threads():
+            self._spawn(name, body)
         self._path.bring_up()
         self._recall()
         if self._joined.confirmed:  # before anybody builds on it

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import AbstractSet, Any, FrozenSet, Hashable, List, Optional, Tuple
+from typing import AbstractSet, Any, Callable, FrozenSet, Hashable, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Network
 
+from flanneld.apart import DividedReconciler
 from flanneld.backends import Host, Node, find_backend
 from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.leasing.conflicts import Rules
@@ -32,11 +34,18 @@ from flanneld.plan import (
     make_scope,
     make_tables,
 )
-from flanneld.reconciler import WHOLE_TABLE, Reconciler
+from flanneld.reconciler import WHOLE_TABLE
 from flanneld.startup import choose
 from flanneld.tables import KernelError, Worker
 from flanneld.tables.link import read_links
-from flanneld.tables.notifications import KernelMessages
+from flanneld.tables.notifications import (
+    KernelMessages,
+    Post,
+    watch_kernel,
+    watch_netfilter,
+    watch_policies,
+)
+from flanneld.tables.policy import PolicyTable
 from flanneld.tables.underlay import read_interfaces, read_underlay
 
 log = logging.getLogger(__name__)
@@ -49,7 +58,7 @@ class DataPath:
     """node: this host, which changes with its lease and its interface. host: what the backend's `prepare` is given.
 
     former_devices, former_networks: of an earlier network config. fault: why the external interface would not be
-    chosen now. workers: tables that want a thread of their own.
+    chosen now.
     """
 
     def __init__(
@@ -74,9 +83,9 @@ class DataPath:
         scope = make_scope(node, self._devices, former_networks, host.record)
         additional = list_additional(host, self._backend, scope)
         self._read_periodically = (*NETLINK, *(table.name for table in additional))
-        self.workers = tuple(table for table in additional if isinstance(table, Worker))
+        self._additional = additional
         tables = make_tables(node.instance, scope, self._ours, additional)
-        self.reconciler = Reconciler(tables)
+        self.reconciler = DividedReconciler(tables)
 
     # --- what should be
 
@@ -124,6 +133,18 @@ class DataPath:
 
     # --- what is
 
+    def list_threads(self) -> Iterator[Tuple[str, Callable[[Post, threading.Event], None]]]:
+        """Name and body of each thread that tells us what has changed, or changes what takes long."""
+        yield "kernel", watch_kernel
+        yield "netfilter", watch_netfilter
+        for table in self._additional:
+            if isinstance(table, PolicyTable):
+                yield table.name, watch_policies
+            elif isinstance(table, Worker):
+                yield table.name, table.work
+        if self.reconciler.is_divided:
+            yield "apart", self.reconciler.work_apart
+
     def note(self, batch: KernelMessages) -> None:
         """Take in notifications of the kernel."""
         for message in batch.messages:
@@ -136,6 +157,10 @@ class DataPath:
         self._check_written()
         for name in self._read_periodically:
             self.reconciler.mark(name)
+
+    def suspect_policies(self) -> None:
+        """IPsec policies may have changed."""
+        self.reconciler.mark(PolicyTable.name)
 
     def suspect_firewall(self) -> None:
         """Our rules may have changed."""
@@ -211,8 +236,11 @@ class DataPath:
 
     def problems(self) -> List[KernelError]:
         """What stands between us and a node that works, apart from peers."""
+        return self._only_ours(self.reconciler.problems())
+
+    def _only_ours(self, problems: Mapping[Tuple[str, Hashable], KernelError]) -> List[KernelError]:
         ours = {WHOLE_TABLE, *(thing.key for thing in self._ours)}
-        return [error for (_table, key), error in self.reconciler.problems().items() if key in ours]
+        return [error for (_table, key), error in problems.items() if key in ours]
 
     def find_users(self) -> Tuple[str, ...]:
         """Interfaces, ours left out, that have an address in our subnet. Raises KernelError."""
@@ -224,9 +252,12 @@ class DataPath:
         return tuple(find_pending(self.node, read_interfaces()[0], self._devices, self.mtu, bare))
 
     def publish(self) -> bool:
-        """Write subnet.env once what it promises stands; True if it was written now. Raises FileError."""
+        """Write subnet.env once what it promises stands; True if it was written now. Raises FileError.
+
+        Another program that is away or slow does not keep containers from their addresses.
+        """
         text = self._render()
-        if text == self._written or self.problems():
+        if text == self._written or self._only_ours(self.reconciler.near_problems()):
             return False
         if (
             self._in_use is None

@@ -69,6 +69,11 @@ class Instance:
         return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}etcd-password"
 
     @property
+    def ipsec_psk_file(self) -> str:
+        """The pre-shared key of `ipsec`, for root only; the service gets it as a credential."""
+        return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}ipsec-psk"
+
+    @property
     def wireguard_psk_file(self) -> str:
         """The pre-shared key of `wireguard`, for root only; the service gets it as a credential."""
         return f"/etc/flanneld/{'' if self.name == DEFAULT else self.name + '.'}wireguard-psk"
@@ -81,6 +86,20 @@ class Instance:
     @property
     def unit(self) -> str:
         return "flanneld.service" if self.name == DEFAULT else f"flanneld@{self.name}.service"
+
+    @property
+    def charon_dir(self) -> str:
+        """Where this instance's IKE daemon has its socket and what else it makes anew at every start."""
+        return f"{self.run_dir}/charon"
+
+    @property
+    def charon_socket(self) -> str:
+        """Where it answers: VICI on a Unix socket, for root."""
+        return f"{self.charon_dir}/charon.vici"
+
+    @property
+    def charon_unit(self) -> str:
+        return "flannel-charon.service" if self.name == DEFAULT else f"flannel-charon@{self.name}.service"
 
     def vxlan_device(self, vni: int, family: Family) -> str:
         """Device name of a VTEP (spec 5.3): flannel.1, flannel-v6.1; flannel.7-blue, flannel6.7-blue.

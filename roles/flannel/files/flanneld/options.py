@@ -71,6 +71,12 @@ FLAGS: Tuple[Flag, ...] = (
         "file with the password of --etcd-username; by default the systemd credential etcd-password",
     ),
     Flag(
+        "ipsec-psk-file",
+        "",
+        "file with the pre-shared key of the backend ipsec, which counts before PSK in the network config; by "
+        f"default the systemd credential ipsec-psk or {Instance().ipsec_psk_file}, if there is one",
+    ),
+    Flag(
         "wireguard-psk-file",
         "",
         "file with the pre-shared key of the backend wireguard, which counts before PSK in the network config; by "
@@ -181,6 +187,7 @@ class Options:
     etcd_username: str
     etcd_password_file: str
     wireguard_psk_file: str
+    ipsec_psk_file: str
     public_ip: str
     public_ipv6: str
     subnet_file: str

@@ -24,13 +24,17 @@ from flanneld.instance import Instance
 from flanneld.options import Options
 from flanneld.tables import Object, Table, iptables, nftables
 from flanneld.tables.address import AddressTable
+from flanneld.tables.charon import Charon
+from flanneld.tables.connection import FormerConnectionTable
 from flanneld.tables.extension import NO_RECORD, ExtensionTable, Hook, Record
 from flanneld.tables.fdb import FdbTable
 from flanneld.tables.link import OWN_KINDS, LinkTable
 from flanneld.tables.neighbour import NeighbourTable
 from flanneld.tables.opening import OpeningTable
+from flanneld.tables.policy import PolicyTable
 from flanneld.tables.route import RouteTable, blackhole_route
 from flanneld.tables.scope import Scope
+from flanneld.tables.shared_key import FormerSharedKeyTable
 from flanneld.tables.underlay import Underlay
 
 log = logging.getLogger(__name__)
@@ -139,12 +143,23 @@ def make_tables(
 ) -> Sequence[Table]:
     """All tables, in the order in which their objects build on each other. wanted: the objects of the node.
     additional: those that only its backend has."""
+    has = {kind for table in additional for kind in table.kinds}
+    former = (table for table in _make_former_tables(instance, scope) if has.isdisjoint(table.kinds))
     return (
         LinkTable(scope),
         AddressTable(scope),
         *additional,
+        *former,
         NeighbourTable(scope),
         FdbTable(scope),
         RouteTable(scope),
         *make_firewall_tables(instance, scope, wanted),
     )
+
+
+def _make_former_tables(instance: Instance, scope: Scope) -> Tuple[Table, ...]:
+    """Of kinds that do not go with a device, so that other backends and `flanneld cleanup` find what `ipsec` left."""
+    charon = Charon(instance.charon_socket, instance.charon_unit)
+    if charon.is_absent():
+        return (PolicyTable(scope),)
+    return (PolicyTable(scope), FormerSharedKeyTable(charon), FormerConnectionTable(charon))

@@ -35,7 +35,7 @@ from flanneld.leasing import Claim, Identity, KnownPeers, SubnetManager
 from flanneld.leasing.backoff import Backoff
 from flanneld.options import Options
 from flanneld.other_instances import require_usable
-from flanneld.outputs.keys import make_wireguard_keys
+from flanneld.outputs.keys import find_ipsec_psk_file, make_wireguard_keys
 from flanneld.outputs.notify import ping_watchdog
 from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
@@ -131,6 +131,7 @@ def join_network(start: Start) -> Joined:
         make_wireguard_keys(start.options, start.instance, state),
         record=state,
         allows_commands=start.options.allow_extension_commands,
+        ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
     )
     local = backend.prepare(host, config)
     previous = read_previous_subnets(Path(start.options.subnet_file))

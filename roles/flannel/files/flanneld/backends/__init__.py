@@ -33,9 +33,10 @@ _BUILT = {
     "alloc": "flanneld.backends.alloc",
     "ipip": "flanneld.backends.ipip",
     "wireguard": "flanneld.backends.wireguard",
+    "ipsec": "flanneld.backends.ipsec",
     "extension": "flanneld.backends.extension",
 }
-_IPV4_ONLY = frozenset({"ipip", "udp"})
+_IPV4_ONLY = frozenset({"ipip", "ipsec", "udp"})
 _ROUTED_BY_OTHERS = frozenset({"alloc", "extension"})
 
 
@@ -79,6 +80,8 @@ class Host:
     """What `extension` has done on this host."""
     allows_commands: bool = False
     """Commands from the network config may be run here (--allow-extension-commands)."""
+    ipsec_psk_file: str = ""
+    """With the pre-shared key of `ipsec`; "" when it stands in the network config."""
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,27 @@ def _adopt_upstreams(instance: Instance, environment: Mapping[str, str]) -> Opti
     return key
 
 
+def find_ipsec_psk_file(
+    options: Options, instance: Instance, environment: Optional[Mapping[str, str]] = None
+) -> str:
+    """The file with the pre-shared key of `ipsec`, "" if this host has none. environment: as for the other keys."""
+    variables = os.environ if environment is None else environment
+    return _find_file(options.ipsec_psk_file, "ipsec-psk", instance.ipsec_psk_file, variables)
+
+
+def _find_file(given: str, credential: str, kept: str, environment: Mapping[str, str]) -> str:
+    """The file that a flag names; without the flag, the credential or the file in /etc, if there is one."""
+    if given:
+        return given
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    places = [f"{credentials}/{credential}"] if credentials else []
+    return next((place for place in (*places, kept) if Path(place).exists()), "")
+
+
 def read_psk(options: Options, instance: Instance, environment: Mapping[str, str]) -> Optional[Secret]:
-    """The pre-shared key in the file that --wireguard-psk-file names; without the flag, in the credential or in the
-    file in /etc, if there is one. Raises BackendError, which does not say what it found."""
-    path = options.wireguard_psk_file
-    if not path:
-        credentials = environment.get("CREDENTIALS_DIRECTORY")
-        places = [f"{credentials}/wireguard-psk"] if credentials else []
-        path = next((one for one in (*places, instance.wireguard_psk_file) if Path(one).exists()), "")
+    """The pre-shared key of `wireguard`, None if this host has no file with one. Raises BackendError, which does not
+    say what it found."""
+    path = _find_file(options.wireguard_psk_file, "wireguard-psk", instance.wireguard_psk_file, environment)
     if not path:
         return None
     subject = f"pre-shared key file {path}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Callable, List, Tuple, Union
 
 from .rtnetlink import NETLINK_ROUTE, Message, parse_messages
+from .xfrm import NETLINK_XFRM, POLICY_GROUP
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _SO_RCVBUFFORCE = 33
 _STOP_SECONDS = 0.5  # how late a thread may notice that it should stop
 _SETTLE_SECONDS = 0.01  # a storm comes as one post, not as thousands
 _POST_AT_MOST = 4096  # messages
+_POLICIES_QUIET_SECONDS = 0.1  # what leaves meanwhile may leave in clear
 _FIREWALL_QUIET_SECONDS = 1.0  # Docker writes dozens of rules for each container
 
 
@@ -48,6 +50,11 @@ class NotificationsLost:
 @dataclass(frozen=True)
 class FirewallTouched:
     """Somebody, maybe ourselves, changed nftables or iptables-nft rules."""
+
+
+@dataclass(frozen=True)
+class PoliciesTouched:
+    """Somebody, maybe ourselves, changed IPsec policies."""
 
 
 def watch_kernel(post: Post, stop: threading.Event) -> None:
@@ -91,6 +98,22 @@ def watch_netfilter(post: Post, stop: threading.Event) -> None:
             _discard(netfilter)
             post(FirewallTouched())
             stop.wait(_FIREWALL_QUIET_SECONDS)
+
+
+def watch_policies(post: Post, stop: threading.Event) -> None:
+    """Post PoliciesTouched, ten times a second at most, until stop is set. Returns at once where there is no IPsec."""
+    try:
+        policies = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_XFRM)
+    except OSError:
+        return
+    with policies:
+        policies.bind((0, POLICY_GROUP))
+        policies.setblocking(False)
+        while not stop.is_set():
+            if _wait(policies, _STOP_SECONDS):
+                _discard(policies)
+                post(PoliciesTouched())
+                stop.wait(_POLICIES_QUIET_SECONDS)
 
 
 def open_kernel_socket() -> socket.socket:
