@@ -9,7 +9,7 @@ import json
 import shutil
 from contextlib import ExitStack
 from types import TracebackType
-from typing import ClassVar, Dict, List, Optional, Tuple, Type
+from typing import Callable, ClassVar, Dict, List, Optional, Tuple, Type
 
 from tests.support.agent import Agent
 from tests.support.etcd import EtcdServer, ServerTLS
@@ -76,6 +76,10 @@ class Cluster:
             tls=self._tls,
             flags=self._etcd_flags,
         )
+
+    def at_end(self, what: Callable[[], object]) -> None:
+        """Have this done when the cluster ends, before what was there earlier goes."""
+        self._cleanup.callback(what)
 
     def put(self, key: str, value: str) -> None:
         """key: below the prefix, such as "config" or "subnets/10.5.1.0-24"."""
