@@ -24,7 +24,7 @@ from flanneld.instance import NAME, Instance
 ROOT = Path(__file__).resolve().parents[3]
 UNIT_FILES = [
     "flanneld.service", "docker.conf", "etcd-password.conf", "wireguard-psk.conf", "50-flannel.link",
-    "10-flannel.network", "50-flannel.conf", "backend-udp.conf",
+    "10-flannel.network", "50-flannel.conf", "backend-udp.conf", "backend-ipsec.conf", "flannel-charon.service",
 ]  # fmt: skip
 INSTANCES = ["default", "blue"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,6 +41,7 @@ EVERYTHING: dict[str, Any] = {
     "flannel_etcd_username": "flannel",
     "flannel_etcd_password": "correct-horse-battery",
     "flannel_wireguard_psk": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+    "flannel_ipsec_psk": "incorrect-horse-battery",
     "flannel_instance": "blue",
     "flannel_iface": ["eth1", "192.0.2.7"],
     "flannel_iface_regex": r"^192\.0\.2\.\d+$",
