@@ -33,6 +33,8 @@ _COMMANDS: Tuple[Tuple[str, str], ...] = (
     ("kernel/rules.json", "ip -j rule"),
     ("kernel/neighbours.json", "ip -d -s -j neigh"),
     ("kernel/fdb.json", "bridge -d -s -j fdb"),
+    ("kernel/ipsec-policies.txt", "ip -s xfrm policy"),
+    ("kernel/ipsec-states.txt", "ip -s xfrm state list nokeys"),
     ("kernel/sockets.txt", "ss -lunp"),
     ("kernel/wireguard.txt", "wg show"),  # which hides keys, as `wg showconf` does not
     ("kernel/modules.txt", "lsmod"),
@@ -84,16 +86,22 @@ def list_parts(settings: Settings) -> Iterator[Part]:
         "short-precise",
     ]
     yield Part("journal.txt", functools.partial(run_program, journal))
+    if Path(instance.charon_dir).exists():
+        journal[2] = instance.charon_unit
+        yield Part("charon-journal.txt", functools.partial(run_program, list(journal)))
     yield Part("store.json", functools.partial(_describe_store, settings))
 
 
 def list_secrets(settings: Settings) -> List[str]:
     """The secrets of this host that are in no part, but may be quoted in one."""
-    options = settings.options
-    psk = options.wireguard_psk_file or settings.instance.wireguard_psk_file
+    options, instance = settings.options, settings.instance
+    shared = (
+        options.wireguard_psk_file or instance.wireguard_psk_file,
+        options.ipsec_psk_file or instance.ipsec_psk_file,
+    )
     keys = StateDir(Path(options.state_dir)).list_secret_files()
     secrets: List[str] = []
-    for path in filter(None, (options.etcd_password_file, psk, *keys)):
+    for path in filter(None, (options.etcd_password_file, *shared, *keys)):
         with contextlib.suppress(OSError):  # nobody can have quoted it, then
             secrets.append(Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\r\n"))
     return secrets
