@@ -67,6 +67,9 @@ class LazyTable(Slow, QuickTable):
         self.may = threading.Event()
         self.fault = None
 
+    def watch(self, wake, stop):
+        self.wake = wake
+
     def dump(self):
         assert self.may.wait(SECONDS)
         if self.fault is not None:
@@ -145,6 +148,18 @@ def test_drift_is_repaired_and_leftovers_go_once_they_may(bench):
     assert [one.repairs for one in bench.reconciler.figures() if one.name == "lazy"] == [1]
     bench.reconciler.forget("peer")
     bench.wait(lambda: bench.lazy.things == {})
+
+
+def test_its_program_may_wake_it_up_however_often_it_failed(bench):
+    bench.lazy.may.set()
+    bench.lazy.fault = KernelError("it", "is away", "start it")
+    bench.reconciler.want("peer", [Lazy("a")])
+    bench.wait(lambda: bench.reconciler.problems() and hasattr(bench.lazy, "wake"))
+    for failure in bench.reconciler._far._states[0].failures.values():
+        failure.due += 1000
+    bench.lazy.fault = None
+    bench.lazy.wake()
+    bench.wait(lambda: bench.lazy.things == {"a": Lazy("a")})
 
 
 def test_the_loop_is_told_that_something_has_changed(bench):

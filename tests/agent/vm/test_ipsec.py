@@ -73,8 +73,8 @@ def pair(bundle: None) -> Iterator[Tuple[Cluster, List[Charon]]]:
 
 def test_f6_both_ways_under_ones_own_address(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, _charons = pair
-    one, two = (node.container for node in cluster.nodes)
-    with listening(cluster, *cluster.nodes) as capture:
+    one, two = (node.container for node in cluster.nodes[:2])
+    with listening(cluster, *cluster.nodes[:2]) as capture:
         for source, target in ((one, two), (two, one)):
             assert_ping(source, target)
             assert source_seen(source, target, target.address) == str(source.address)
@@ -84,7 +84,7 @@ def test_f6_both_ways_under_ones_own_address(pair: Tuple[Cluster, List[Charon]])
 
 def test_the_mtu_is_77_less_and_fits_to_the_byte(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, _charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     assert one.host.subnet_env["FLANNEL_MTU"] == str(MTU)
     assert datagram_fits(one.container, two.container, MTU)
     assert not datagram_fits(one.container, two.container, MTU + 1)
@@ -94,13 +94,13 @@ def test_the_lease_is_byte_exact(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, _charons = pair
     assert cluster.leases() == {
         node.lease_key: f'{{"PublicIP":"{node.host.address}","PublicIPv6":null,"BackendType":"ipsec"}}'
-        for node in cluster.nodes
+        for node in cluster.nodes[:2]
     }
 
 
 def test_policies_and_connections_are_upstreams(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
-    one, two = (node.host for node in cluster.nodes)
+    one, two = (node.host for node in cluster.nodes[:2])
     ends = {"out": (one, two), "in": (two, one), "fwd": (two, one)}
     assert policies(one) == sorted(
         f"src {source.subnet} dst {target.subnet} dir {direction} priority 0 "
@@ -112,7 +112,7 @@ def test_policies_and_connections_are_upstreams(pair: Tuple[Cluster, List[Charon
 
 def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, _charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     before = states(one.host)
     there, back = Pinger(one.container, two.container), Pinger(two.container, one.container)
     with listening(cluster, one, two), there, back:
@@ -139,7 +139,7 @@ def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, Lis
 )
 def test_policies_are_repaired(pair: Tuple[Cluster, List[Charon]], damage: str, deaf: bool) -> None:
     cluster, _charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     before = policies(one.host)
     if deaf:
         deafen(one.agent.pid)
@@ -171,7 +171,7 @@ def test_others_policies_are_left_alone(pair: Tuple[Cluster, List[Charon]]) -> N
 
 def test_connections_keys_and_tunnels_are_repaired(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     (name,) = charons[0].connections()
     charons[0].swanctl("--terminate", "--ike", name)
     wait_until(lambda: states(one.host), "there is a tunnel again")
@@ -182,7 +182,7 @@ def test_connections_keys_and_tunnels_are_repaired(pair: Tuple[Cluster, List[Cha
 
 def test_a_peer_comes_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     with listening(cluster, one, two), Pinger(one.container, two.container) as pinger:
         (three,), (charon,) = join(cluster, 3)
         assert_ping(three.container, one.container)
@@ -197,7 +197,7 @@ def test_a_peer_comes_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]])
 
 def test_charon_killed_nothing_in_clear_and_back(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
-    one, two = cluster.nodes
+    one, two = cluster.nodes[:2]
     with listening(cluster, one, two):
         charons[0].kill()
         one.agent.wait_log("charon is not running")

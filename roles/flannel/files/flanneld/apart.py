@@ -46,6 +46,7 @@ class DividedReconciler:
 
     def __init__(self, tables: Sequence[Table], clock: Callable[[], float] = time.monotonic) -> None:
         slow = [table for table in tables if isinstance(table, Slow)]
+        self._slow: Sequence[Slow] = slow
         self._near = Reconciler([table for table in tables if not isinstance(table, Slow)], clock)
         self._far = Reconciler(slow, clock)
         self._slow_names = frozenset(table.name for table in slow)
@@ -111,6 +112,9 @@ class DividedReconciler:
 
     def work_apart(self, post: Callable[[object], None], stop: threading.Event) -> None:
         """Serve the slow tables until stop is set; post WorkedApart when that changed something."""
+        for table in self._slow:
+            # daemon: one that its program keeps waiting must not keep the agent from ending
+            threading.Thread(target=table.watch, args=(self._wake_up, stop), daemon=True).start()
         due: Optional[float] = None
         while not stop.is_set():
             wait = _STOP_SECONDS if due is None else min(_STOP_SECONDS, max(0.0, due - self._clock()))
@@ -123,6 +127,9 @@ class DividedReconciler:
             if picture != self._picture:
                 self._picture = picture
                 post(WorkedApart())
+
+    def _wake_up(self) -> None:
+        self._order(self._far.mark_all)
 
     def _order(self, what: Callable[..., object], *arguments: object) -> None:
         if self._slow_names:

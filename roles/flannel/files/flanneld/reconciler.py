@@ -120,6 +120,12 @@ class _TableState:
         else:
             self.leftovers.discard(key)
 
+    def suspect_all(self, now: float) -> None:
+        """Anything may be another than before, also whether the table can be read."""
+        self.dump_due = True
+        if WHOLE_TABLE in self.failures:
+            self.failures[WHOLE_TABLE].due = min(self.failures[WHOLE_TABLE].due, now)
+
     def is_due(self, key: Key, now: float) -> bool:
         """False while an earlier failure asks to wait."""
         failure = self.failures.get(key)
@@ -210,12 +216,12 @@ class Reconciler:
 
     def mark(self, table: str) -> None:
         """Everything in this table may have changed."""
-        self._by_name[table].dump_due = True
+        self._by_name[table].suspect_all(self._clock())
 
     def mark_all(self) -> None:
         """Everything may have changed."""
         for state in self._states:
-            state.dump_due = True
+            state.suspect_all(self._clock())
             state.seen.clear()
 
     def _take(self, state: _TableState, notice: Notice) -> None:

@@ -97,6 +97,10 @@ class Slow:
     """Base of a table whose dump() and apply() another program answers, late or never: it gets a reconciler and a
     thread of its own (apart.py)."""
 
+    def watch(self, wake: Callable[[], None], stop: threading.Event) -> None:
+        """Call wake whenever everything may be another than before, until stop is set; or return at once, and be read
+        periodically only. Runs in a thread of its own."""
+
 
 class Table(Protocol):
     """Objects of one kind, or of several that share their keys.

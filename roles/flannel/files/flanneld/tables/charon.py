@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
@@ -24,6 +25,7 @@ PROGRAMS: Tuple[str, ...] = (
 """Where distributions have it, and upstream looks for it (spec 5.6)."""
 
 _ANSWER_SECONDS = 10.0
+_WATCH_SECONDS = 0.5  # how late its coming is noticed; its going is at once
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Charon:
             return {change.key: error for change in changes}
         return errors
 
+    def watch(self, wake: Callable[[], None], stop: threading.Event) -> None:
+        """Call wake each time it has come or gone, until stop is set."""
+        while not stop.wait(_WATCH_SECONDS):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(_WATCH_SECONDS)
+                line.connect(self.socket)
+                wake()
+                _wait_for_end(line, stop)
+                wake()
+
     def is_absent(self) -> bool:
         """It is not running, so that nothing is loaded in it."""
         try:
@@ -88,6 +100,14 @@ class Charon:
             cause = f"charon does not answer within {_ANSWER_SECONDS:.0f} s"
             return KernelError(subject, cause, f"if that lasts: systemctl restart {self.unit}")
         return KernelError(subject, f"charon at {self.socket}: {error.strerror or error}", step)
+
+
+def _wait_for_end(line: socket.socket, stop: threading.Event) -> None:
+    """It says nothing that it was not asked for."""
+    while not stop.is_set():
+        with contextlib.suppress(socket.timeout):
+            if not line.recv(1):
+                return
 
 
 def _explain_no(subject: str, error: Exception) -> KernelError:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Union
 
 from . import Change, KernelError, Key, Notice, Slow
 from .charon import Charon
@@ -148,12 +149,19 @@ class ConnectionTable(Slow):
         """None: charon is asked."""
         return None
 
+    def watch(self, wake: Callable[[], None], stop: threading.Event) -> None:
+        """A charon that was started again knows nothing, neither connections nor keys."""
+        self._charon.watch(wake, stop)
+
 
 class FormerConnectionTable(ConnectionTable):
     """Those of a backend that this network does not have any more: nothing is left when charon does not run."""
 
     def dump(self) -> Dict[Key, Union[Connection, FoundConnection]]:
         return {} if self._charon.is_absent() else super().dump()
+
+    def watch(self, wake: Callable[[], None], stop: threading.Event) -> None:
+        """Not: nobody waits for it."""
 
 
 def _find_alive(events: Any) -> Set[str]:
