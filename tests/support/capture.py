@@ -33,7 +33,8 @@ class Capture:
     def __init__(self, where: Namespace, device: str, secret: IPv4Network, payload: bytes) -> None:
         self.protocols: Counter[int] = Counter()
         self.readable: List[str] = []
-        self._secret, self._payload = secret, payload
+        self._network, self._mask = int(secret.network_address), int(secret.netmask)
+        self._payload = payload
         self._socket = _open(where, device)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -54,10 +55,15 @@ class Capture:
         if len(frame) < 34 or struct.unpack_from("!H", frame, 12)[0] != ETH_P_IP:
             return None
         self.protocols[frame[23]] += 1
-        source, target = ip_address(frame[26:30]), ip_address(frame[30:34])
-        if source in self._secret and target in self._secret:
+        if self._is_secret(frame, 26) and self._is_secret(frame, 30):
+            source, target = ip_address(frame[26:30]), ip_address(frame[30:34])
             return f"protocol {frame[23]} from {source} to {target}"
         return None
+
+    def _is_secret(self, frame: bytes, offset: int) -> bool:
+        """By numbers: an emulated machine is slow enough."""
+        address: int = struct.unpack_from("!I", frame, offset)[0]
+        return address & self._mask == self._network
 
     def __enter__(self) -> Capture:
         self._thread.start()
@@ -70,9 +76,9 @@ class Capture:
 
 
 class Talker:
-    """Says `payload` to an address over UDP, a hundred times a second, and waits for no answer."""
+    """Says `payload` to an address over UDP, twenty times a second, and waits for no answer."""
 
-    INTERVAL = 0.01
+    INTERVAL = 0.05
 
     def __init__(self, where: Namespace, address: str, payload: bytes) -> None:
         self.said = 0

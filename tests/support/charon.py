@@ -18,6 +18,7 @@ DIRECTORY = "/run/flannel/charon"
 CONFIG = f"""\
 charon {{
     load = random nonce openssl aes sha1 sha2 hmac gcm kdf gmp curve25519 kernel-netlink socket-default vici
+    replay_window = 1024
     install_routes = no
     plugins {{
         vici {{

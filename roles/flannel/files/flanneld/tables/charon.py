@@ -24,7 +24,7 @@ PROGRAMS: Tuple[str, ...] = (
 )
 """Where distributions have it, and upstream looks for it (spec 5.6)."""
 
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0  # it may be computing keys for many others
 _WATCH_SECONDS = 0.5  # how late its coming is noticed; its going is at once
 
 
@@ -49,8 +49,12 @@ class Charon:
                 yield Session(connected)  # type: ignore[no-untyped-call]
         except OSError as error:
             raise self._explain(subject, error) from error
-        except (CommandException, SessionException) as error:
+        except CommandException as error:
             raise _explain_no(subject, error) from error
+        except SessionException as error:
+            # what the library says when an answer came too late, to the next question
+            late = error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))
+            raise self._explain(subject, late) from error
 
     def apply(
         self, table: str, changes: Sequence[Change], apply_one: Callable[[Any, Change], None]
