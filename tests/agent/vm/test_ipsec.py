@@ -38,9 +38,12 @@ def add_charon(cluster: Cluster, node: Node) -> Charon:
     return charon
 
 
-def join(cluster: Cluster, *numbers: int, flags: Tuple[str, ...] = ()) -> Tuple[List[Node], List[Charon]]:
+def join(cluster: Cluster, *numbers: int) -> Tuple[List[Node], List[Charon]]:
     """Nodes whose charons run, and whose agents are ready."""
-    nodes = [cluster.add_node(number, *flags) for number in numbers]
+    return start(cluster, [cluster.add_node(number) for number in numbers])
+
+
+def start(cluster: Cluster, nodes: List[Node]) -> Tuple[List[Node], List[Charon]]:
     charons = [add_charon(cluster, node) for node in nodes]
     for node, charon in zip(nodes, charons):
         charon.start()
@@ -71,10 +74,12 @@ def listening(cluster: Cluster, one: Node, two: Node) -> Iterator[Capture]:
 
 @pytest.fixture(scope="module")
 def pair(bundle: None) -> Iterator[Tuple[Cluster, List[Charon]]]:
-    """Two nodes with a tunnel. A test leaves them as they were."""
+    """Two nodes with a tunnel; the first relies on notifications, the second has full checks. A test leaves them
+    as they were."""
     with Cluster() as cluster:
         cluster.configure("ipsec", PSK=PSK)
-        (one, two), charons = join(cluster, 1, 2, flags=("--kernel-resync=2",))
+        nodes = [cluster.add_node(1, "--kernel-resync=3600"), cluster.add_node(2, "--kernel-resync=2")]
+        (one, two), charons = start(cluster, nodes)
         assert_ping(one.container, two.container)
         yield cluster, charons
 
@@ -150,9 +155,10 @@ def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, Lis
 def test_policies_are_repaired(pair: Tuple[Cluster, List[Charon]], damage: str, deaf: bool) -> None:
     cluster, _charons = pair
     one, two = cluster.nodes[:2]
-    before = policies(one.host)
     if deaf:
+        one, two = two, one
         deafen(one.agent.pid)
+    before = policies(one.host)
     subnets = {"one": one.host.subnet, "two": two.host.subnet}
     one.host.ip(f"xfrm {damage.format(**subnets)}")
     wait_until(lambda: policies(one.host) == before, "the policies are back")
@@ -179,15 +185,13 @@ def test_others_policies_are_left_alone(pair: Tuple[Cluster, List[Charon]]) -> N
     assert policies(one) == before
 
 
-def test_connections_keys_and_tunnels_are_repaired(pair: Tuple[Cluster, List[Charon]]) -> None:
+def test_a_tunnel_that_somebody_ended_comes_back(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
     one, two = cluster.nodes[:2]
     (name,) = charons[0].connections()
     charons[0].swanctl("--terminate", "--ike", name)
     wait_until(lambda: states(one.host), "there is a tunnel again")
     assert_ping(one.container, two.container)
-    other = two.agent.log.count("ipsec connection")
-    assert other < 10
 
 
 def test_a_peer_comes_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]]) -> None:
