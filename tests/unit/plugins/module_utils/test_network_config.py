@@ -343,6 +343,10 @@ def test_unknown_backends_list_the_known(backend: str, named: str) -> None:
             {"ListenPort": 51820, "ListenPortV6": 51821, "MTU": None, "PSK": "", "PersistentKeepaliveInterval": 0,
              "Mode": "separate"},
         ),
+        (  # each host has the key in a file
+            {"Type": "ipsec"},
+            {"PSK": "", "UDPEncap": False, "ESPProposal": "aes128gcm16-sha256-prfsha256-ecp256"},
+        ),
         (
             {"Type": "ipsec", "PSK": "x" * 96},
             {"PSK": "x" * 96, "UDPEncap": False, "ESPProposal": "aes128gcm16-sha256-prfsha256-ecp256"},
@@ -401,7 +405,6 @@ def test_wireguard_modes_and_psk(mode: str) -> None:
         ({"Type": "wireguard", "Mode": "Auto"}, "Backend.Mode: no valid Mode configured"),
         ({"Type": "wireguard", "PSK": "c2hvcnQ="}, "Backend.PSK: could not parse psk"),
         ({"Type": "wireguard", "PSK": "é"}, "Backend.PSK: could not parse psk"),
-        ({"Type": "ipsec"}, "Backend.PSK: config error, password is too short"),
         ({"Type": "ipsec", "PSK": "x" * 95}, "Backend.PSK: config error, password is too short"),
         ({"Type": "extension", "SubnetAddCommand": ["a"]}, "Backend.SubnetAddCommand must be a string, not an array"),
         ({"Type": "aws-vpc", "RouteTableID": [1]}, "Backend.RouteTableID must be a string, not 1"),
