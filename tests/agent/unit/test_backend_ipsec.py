@@ -162,8 +162,8 @@ def test_ipv6_is_refused(families):
     config = parse_config(
         f'{{{families},"IPv6Network":"fd05::/48","Backend":{{"Type":"ipsec","PSK":"{PSK}"}}}}'
     )
-    with pytest.raises(ConfigError, match="IPv4 only"):
-        ipsec.prepare(make_host(), config)
+    with pytest.raises(ConfigError, match="ipsec carries IPv4 only, and EnableIPv6 is true"):
+        find_backend(config)
 
 
 def test_a_kernel_or_a_host_that_cannot_is_named_with_the_reason(monkeypatch):

@@ -545,3 +545,13 @@ def test_a_secret_is_equal_only_to_itself_and_goes_nowhere():
     assert str(PRIVATE) == f"{PRIVATE!r}" == "Secret(***)"
     with pytest.raises(TypeError):
         pickle.dumps(PRIVATE)
+
+
+def test_the_psk_of_ipsec_is_looked_for_in_the_same_places(tmp_path):
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    find = keys_module.find_ipsec_psk_file
+    assert find(options(), Instance("blue"), credentials) == ""
+    (tmp_path / "ipsec-psk").touch()
+    assert find(options(), Instance("blue"), credentials) == str(tmp_path / "ipsec-psk")
+    assert find(options("--ipsec-psk-file=/named"), Instance("blue"), credentials) == "/named"
+    assert Instance("blue").ipsec_psk_file == "/etc/flanneld/blue.ipsec-psk"
