@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -45,22 +46,31 @@ def deafen(pid: int) -> int:
     pidfd = os.pidfd_open(pid)
     try:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            if re.fullmatch(r"socket:\[\d+\]", str(entry.readlink())):
-                with socket.socket(fileno=_take_descriptor(pidfd, int(entry.name))) as theirs:
-                    if _listens(theirs):
-                        _discard_input(theirs)
-                        listening += 1
+            with suppress(FileNotFoundError):  # closed since it was listed
+                if re.fullmatch(r"socket:\[\d+\]", str(entry.readlink())):
+                    listening += _deafen_socket(pidfd, int(entry.name))
     finally:
         os.close(pidfd)
     return listening
+
+
+def _deafen_socket(pidfd: int, number: int) -> int:
+    """1 if it listened for notifications, else 0. Raises FileNotFoundError when it is closed by now."""
+    with socket.socket(fileno=_take_descriptor(pidfd, number)) as theirs:
+        if not _listens(theirs):
+            return 0
+        _discard_input(theirs)
+        return 1
 
 
 def _take_descriptor(pidfd: int, number: int) -> int:
     """pidfd_getfd(2): a descriptor of our own for a file that another process has open."""
     descriptor = int(_libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0))
     if descriptor < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"pidfd_getfd: {os.strerror(errno)}")
+        failure = ctypes.get_errno()
+        if failure == errno.EBADF:
+            raise FileNotFoundError(failure, "pidfd_getfd: it has been closed")
+        raise OSError(failure, f"pidfd_getfd: {os.strerror(failure)}")
     return descriptor
 
 

@@ -27,7 +27,7 @@ MTU = 1500 - 77
 @pytest.fixture(scope="module")
 def pair(bundle: None) -> Iterator[Tuple[Cluster, List[Charon]]]:
     """Two nodes with a tunnel; the first relies on notifications, the second has full checks. A test leaves them
-    as they were."""
+    as they were, but for the last one."""
     with Cluster() as cluster:
         cluster.configure("ipsec", PSK=PSK)
         nodes = [cluster.add_node(1, "--kernel-resync=3600"), cluster.add_node(2, "--kernel-resync=2")]
@@ -184,3 +184,18 @@ def test_no_secret_is_shown(pair: Tuple[Cluster, List[Charon]]) -> None:
     assert json.loads(status)["backend"] == "ipsec"
     for text in (status, one.agent.log, charons[0].log):
         assert PSK not in text
+
+
+def test_cleanup_leaves_nothing(pair: Tuple[Cluster, List[Charon]]) -> None:
+    """The last one: the first node leaves."""
+    cluster, charons = pair
+    one, two = cluster.nodes[:2]
+    assert_ping(one.container, two.container)
+    one.agent.stop()
+    assert len(policies(one.host)) == 3
+    shown = one.host.execute(PYTHON, str(BUNDLE), "cleanup", "--dry-run")
+    assert shown.count("ipsec policy") == 3
+    assert PSK not in shown
+    one.host.execute(PYTHON, str(BUNDLE), "cleanup")
+    assert policies(one.host) == charons[0].connections() == []
+    wait_until(lambda: not states(one.host), "states are gone")

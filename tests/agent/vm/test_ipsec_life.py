@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the backend ipsec begins and ends: without charon, with a key in a file, after vxlan and before it (spec 5.6)."""
+"""How the backend ipsec begins: without charon, with a key in a file, after vxlan and before it (spec 5.6)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 
 import pytest
 
-from tests.support.agent import BUNDLE, PYTHON
 from tests.support.capture import ESP
 from tests.support.charon import policies, states
 from tests.support.cluster import Cluster
@@ -43,6 +42,7 @@ def test_without_charon_the_agent_is_up_and_nothing_leaves(cluster: Cluster) -> 
     assert capture.protocols[ESP]
 
 
+@pytest.mark.long
 def test_the_key_may_stand_in_a_file_and_a_short_one_is_refused(cluster: Cluster) -> None:
     cluster.configure("ipsec", UDPEncap=True)
     nodes = [cluster.add_node(number, "--ipsec-psk-file=/run/psk", "--kernel-resync=2") for number in (1, 2)]
@@ -67,6 +67,7 @@ def test_the_key_may_stand_in_a_file_and_a_short_one_is_refused(cluster: Cluster
     assert PSK not in one.agent.log
 
 
+@pytest.mark.long
 def test_from_vxlan_and_back_leaves_nothing(cluster: Cluster) -> None:
     cluster.configure("vxlan")
     (one, two), charons = join(cluster, 1, 2)
@@ -87,17 +88,3 @@ def test_from_vxlan_and_back_leaves_nothing(cluster: Cluster) -> None:
             wait_until(lambda: not charons[0].connections(), "connections are gone")
             wait_until(lambda: not states(one.host), "states are gone")
         assert_ping(one.container, two.container)
-
-
-def test_cleanup_leaves_nothing(cluster: Cluster) -> None:
-    cluster.configure("ipsec", PSK=PSK)
-    (one, two), charons = join(cluster, 1, 2)
-    assert_ping(one.container, two.container)
-    one.agent.stop()
-    assert len(policies(one.host)) == 3
-    shown = one.host.execute(PYTHON, str(BUNDLE), "cleanup", "--dry-run")
-    assert shown.count("ipsec policy") == 3
-    assert PSK not in shown
-    one.host.execute(PYTHON, str(BUNDLE), "cleanup")
-    assert policies(one.host) == charons[0].connections() == []
-    wait_until(lambda: not states(one.host), "states are gone")
