@@ -19,7 +19,7 @@ from flanneld.backends import BackendError, Host, Node, find_backend, ipsec
 from flanneld.instance import Instance
 from flanneld.tables import Change, KernelError
 from flanneld.tables.charon import Charon
-from flanneld.tables.connection import Connection, ConnectionTable, FoundConnection, _find_alive, _fits
+from flanneld.tables.connection import Connection, ConnectionTable, FoundConnection, _fits, _judge_tunnels
 from flanneld.tables.policy import OtherPolicy, Policy, PolicyTable
 from flanneld.tables.scope import Scope
 from flanneld.tables.shared_key import SharedKey
@@ -279,10 +279,17 @@ def test_what_charon_shows_is_compared():
     assert not _fits(connection, {})
 
 
-def test_a_connection_is_alive_with_a_tunnel_or_an_attempt():
+def test_a_connection_is_alive_with_a_tunnel_that_the_kernel_has_or_an_attempt():
+    installed = {"state": b"INSTALLED", "spi-in": b"c0000001", "spi-out": b"c0000002"}
     sas = [
-        {"up": {"state": b"ESTABLISHED", "child-sas": {"a-1": {}}}},
+        {"up": {"state": b"ESTABLISHED", "child-sas": {"a-1": installed}}},
         {"coming": {"state": b"CONNECTING", "child-sas": {}}},
         {"bare": {"state": b"ESTABLISHED", "child-sas": {}}},
+        {"renewing": {"state": b"ESTABLISHED", "child-sas": {"a-1": {**installed, "state": b"REKEYING"}}}},
+        {"torn": {"state": b"ESTABLISHED", "child-sas": {"a-1": {**installed, "spi-in": b"c0000003"}}}},
+        {"twice": {"state": b"ESTABLISHED", "child-sas": {"a-1": {**installed, "spi-out": b"c0000003"}}}},
+        {"twice": {"state": b"ESTABLISHED", "child-sas": {"a-2": installed}}},
     ]
-    assert _find_alive(iter(sas)) == {"up", "coming"}
+    alive, torn = _judge_tunnels(sas, frozenset({"c0000001", "c0000002"}))
+    assert alive == {"up", "coming", "renewing", "twice"}
+    assert torn == {"torn"}

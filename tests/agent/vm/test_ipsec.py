@@ -146,6 +146,18 @@ def test_a_tunnel_that_somebody_ended_comes_back(pair: Tuple[Cluster, List[Charo
     assert_ping(one.container, two.container)
 
 
+def test_states_taken_from_the_kernel_are_agreed_upon_anew(pair: Tuple[Cluster, List[Charon]]) -> None:
+    """Charon does not notice."""
+    cluster, _charons = pair
+    one, two = cluster.nodes[:2]
+    before = states(two.host)
+    with listening(cluster, one, two):
+        two.host.ip("xfrm state flush")
+        wait_until(lambda: len(set(states(two.host)) - set(before)) >= 2, "there are new states")
+        assert_ping(two.container, one.container)
+        assert_ping(one.container, two.container)
+
+
 def test_a_peer_comes_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
     one, two = cluster.nodes[:2]

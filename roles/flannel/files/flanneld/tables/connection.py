@@ -9,11 +9,26 @@ import re
 import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from . import Change, KernelError, Key, Notice, Slow
 from .charon import Charon
 from .policy import REQID
+from .refusal import explain_os_error
+from .xfrm import dump_spis
 
 IKE_PROPOSAL = "aes256-sha256-modp4096"
 _NAME = re.compile(r"[0-9.]+-[0-9.]+/[0-9]+-[0-9.]+/[0-9]+-[0-9.]+")
@@ -86,10 +101,14 @@ class Connection:
 
 @dataclass(frozen=True)
 class FoundConnection:
-    """One that is not as a connection of this process: loaded by an earlier one, changed, or without a tunnel."""
+    """One that is not as a connection of this process: loaded by an earlier one, changed, or without a tunnel.
+
+    idle: it has no tunnel, nor an attempt at one. torn: it has one that the kernel does not have any more.
+    """
 
     name: str
     idle: bool
+    torn: bool = False
 
     @property
     def key(self) -> Key:
@@ -104,7 +123,7 @@ class ConnectionTable(Slow):
 
     A process loads each once, because charon does not tell proposals; it leaves a tunnel alone when nothing is new. One
     without a tunnel, nor an attempt at one, is not as it should be: charon does not try again when the other side has
-    said no.
+    said no, nor does it notice when somebody takes its states from the kernel (ip xfrm state flush).
     """
 
     name = "ipsec connection"
@@ -115,16 +134,19 @@ class ConnectionTable(Slow):
         self._loaded: Dict[Key, Connection] = {}
 
     def dump(self) -> Dict[Key, Union[Connection, FoundConnection]]:
+        spis = _read_spis()
         with self._charon.ask("IPsec connections") as session:
             shown = {name: conn for event in session.list_conns() for name, conn in event.items()}
-            alive = _find_alive(event for event in session.list_sas())
+            sas = list(session.list_sas())
+        # read before and after: tunnels are renewed meanwhile
+        alive, torn = _judge_tunnels(sas, spis | _read_spis())
         found: Dict[Key, Union[Connection, FoundConnection]] = {}
         for name, conn in shown.items():
             loaded = self._loaded.get(name)
             if loaded is not None and name in alive and _fits(loaded, conn):
                 found[name] = loaded
             else:
-                found[name] = FoundConnection(name, name not in alive)
+                found[name] = FoundConnection(name, name not in alive, name in torn)
         return found
 
     def owns(self, thing: Union[Connection, FoundConnection]) -> bool:
@@ -140,9 +162,11 @@ class ConnectionTable(Slow):
             return
         wanted: Connection = change.after
         session.load_conn(wanted.make_message())
+        tunnel = {"ike": str(wanted.key), "child": wanted.child, "timeout": _AT_ONCE, "loglevel": "-1"}
+        if isinstance(change.before, FoundConnection) and change.before.torn:
+            list(session.terminate(tunnel))
         if isinstance(change.before, FoundConnection) and change.before.idle:
-            start = {"ike": str(wanted.key), "child": wanted.child, "timeout": _AT_ONCE, "loglevel": "-1"}
-            list(session.initiate(start))
+            list(session.initiate(tunnel))
         self._loaded[change.key] = wanted
 
     def notice(self, message: object) -> Optional[Notice]:
@@ -164,14 +188,32 @@ class FormerConnectionTable(ConnectionTable):
         """Not: nobody waits for it."""
 
 
-def _find_alive(events: Any) -> Set[str]:
-    """Names of connections that have a tunnel, or are about to."""
-    return {
-        name
-        for event in events
-        for name, state in event.items()
-        if state.get("state") == b"CONNECTING" or state.get("child-sas")
-    }
+def _read_spis() -> FrozenSet[str]:
+    """Raises KernelError."""
+    try:
+        return dump_spis()
+    except OSError as error:
+        raise explain_os_error("IPsec states", error) from error
+
+
+def _judge_tunnels(events: Iterable[Mapping[str, Any]], spis: FrozenSet[str]) -> Tuple[Set[str], Set[str]]:
+    """Names of connections that have a tunnel or are about to; and of those others whose tunnel only charon has."""
+    alive: Set[str] = set()
+    torn: Set[str] = set()
+    for event in events:
+        for name, state in event.items():
+            tunnels = list(state.get("child-sas", {}).values())
+            if state.get("state") == b"CONNECTING" or any(_stands(tunnel, spis) for tunnel in tunnels):
+                alive.add(name)
+            elif tunnels:
+                torn.add(name)
+    return alive, torn - alive
+
+
+def _stands(tunnel: Mapping[str, bytes], spis: FrozenSet[str]) -> bool:
+    """The kernel has both directions, or charon is making or ending it just now."""
+    ends = {tunnel.get("spi-in", b"").decode(), tunnel.get("spi-out", b"").decode()}
+    return tunnel.get("state") != b"INSTALLED" or ends <= spis
 
 
 def _fits(wanted: Connection, shown: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IPsec's part of netlink: IPv4 policies with one tunnel template, and whether the kernel has ESP (linux/xfrm.h)."""
+"""IPsec's part of netlink: IPv4 policies with one tunnel template, SPIs of states, and whether the kernel has ESP
+(linux/xfrm.h)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Optional, Tuple
+from typing import FrozenSet, Optional, Tuple
 
 from .refusal import explain_os_error
 from .rtnetlink import Message, NetlinkSocket, pack_attribute, parse_attributes
@@ -19,7 +20,7 @@ NETLINK_XFRM = 6
 POLICY_GROUP = 1 << 3  # XFRMNLGRP_POLICY, as a mask for bind()
 
 XFRM_MSG_NEWPOLICY, XFRM_MSG_DELPOLICY, XFRM_MSG_GETPOLICY, XFRM_MSG_UPDPOLICY = 0x13, 0x14, 0x15, 0x19
-_XFRM_MSG_NEWSA = 0x10
+_XFRM_MSG_NEWSA, _XFRM_MSG_GETSA = 0x10, 0x12
 _XFRMA_ALG_AUTH, _XFRMA_TMPL, _XFRMA_MARK, _XFRMA_IF_ID = 1, 5, 21, 31
 _MODE_TUNNEL = 1
 _ALLOW = 0
@@ -98,6 +99,14 @@ def dump_policies() -> Tuple[FoundPolicy, ...]:
     with XfrmSocket() as kernel:
         parsed = [parse_policy(message) for message in kernel.dump(XFRM_MSG_GETPOLICY, b"")]
     return tuple(policy for policy in parsed if policy is not None)
+
+
+def dump_spis() -> FrozenSet[str]:
+    """SPIs of the states that packets are encrypted or decrypted with, in hexadecimal as charon shows them; the keys
+    are not looked at. Raises OSError."""
+    with XfrmSocket() as kernel:
+        states = kernel.dump(_XFRM_MSG_GETSA, b"")
+    return frozenset(_STATE_ID.unpack_from(state.body, _SELECTOR.size)[1].hex() for state in states)
 
 
 def pack_policy(direction: str, source: IPv4Network, destination: IPv4Network, tunnel: Tunnel) -> Message:
