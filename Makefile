@@ -100,6 +100,7 @@ sanity: setup ## ansible-test sanity
 	tools/sanity
 
 artifact: setup ## build the collection, install it alone, use it from there
+	tools/vendor --check
 	tools/check-artifact
 
 image: setup
