@@ -35,7 +35,7 @@ from ipaddress import (
     ip_network,
 )
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from tests.support.waiting import PATIENCE
 
@@ -82,6 +82,9 @@ def enter_private_namespaces() -> None:
     execute("ip", "link", "set", "lo", "up")
     Path("/run/netns").mkdir()
     FILES.mkdir()
+    # Shared: what a test mounts on a host's directory, the host's programs find there, too.
+    execute("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(FILES))
+    execute("mount", "--make-shared", str(FILES))
 
 
 def execute(*argv: str, check: bool = True) -> str:
@@ -203,12 +206,27 @@ class Container(Namespace):
         return Endpoint(self, self._addresses[6])
 
 
+class Identifier:
+    """What a file of the host says, where its programs look for it; to be assigned for a clone or a reboot."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, host: Host, _kind: Type[Host]) -> str:
+        return (FILES / host.name / self._name).read_text().strip()
+
+    def __set__(self, host: Host, value: str) -> None:
+        (FILES / host.name / self._name).write_text(f"{value}\n")
+
+
 class Host(Namespace):
     """A host with its own network, host name, machine id, boot id, /run and /var/lib.
 
-    run_dir, lib_dir: where the test process sees them. machine_id, boot_id: as the host's programs read them; to be
-    assigned for a clone or a reboot.
+    run_dir, lib_dir: where the test process sees them.
     """
+
+    machine_id = Identifier("machine-id")
+    boot_id = Identifier("boot-id")
 
     def __init__(self, switch: Switch, number: int) -> None:
         super().__init__(f"h{number}")
@@ -220,6 +238,7 @@ class Host(Namespace):
         self.lib_dir.mkdir()
         self.machine_id = uuid.uuid4().hex
         self.boot_id = str(uuid.uuid4())
+        self._holder = self._hold_view()
         self.containers: List[Container] = []
         self.connect(switch)
         self.sysctl("net.ipv4.ip_forward", 1)
@@ -239,20 +258,38 @@ class Host(Namespace):
         self.ip(f"route replace default via {SWITCH_ADDRESS}")
         self.ip(f"route replace default via {SWITCH_ADDRESS6}")
 
+    def _hold_view(self) -> subprocess.Popen[str]:
+        """Make what the host's programs see, once, because in an emulated machine it takes a second, and keep it."""
+        files = FILES / self.name
+        steps = (
+            f"hostname {self.name}",
+            f"mount --bind {files / 'machine-id'} /etc/machine-id",
+            f"mount --bind {files / 'boot-id'} /proc/sys/kernel/random/boot_id",
+            f"mount --bind {self.lib_dir} /var/lib",
+            f"mount --bind {self.run_dir} /run",
+            "echo done",
+            # setpriv: it dies with the test process, however that ends.
+            "exec setpriv --pdeathsig KILL -- sleep infinity",
+        )
+        inside = ("unshare", "--mount", "--uts", "--propagation=slave", "--", "sh", "-ec", "\n".join(steps))
+        holder = subprocess.Popen(
+            (*super().prefix, *inside), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "done\n", f"{self.name} was not made"
+        return holder
+
+    @property
+    def _entrance(self) -> Tuple[str, ...]:
+        return ("nsenter", f"--target={self._holder.pid}", "--net", "--mount", "--uts", "--")
+
     @property
     def prefix(self) -> Tuple[str, ...]:
-        # setpriv: a daemon started here dies with the test process, however that ends.
-        steps = [f"hostname {self.name}"]
-        for name, text, target in (
-            ("machine-id", self.machine_id, "/etc/machine-id"),
-            ("boot-id", self.boot_id, "/proc/sys/kernel/random/boot_id"),
-        ):
-            source = FILES / self.name / name
-            source.write_text(f"{text}\n")
-            steps.append(f"mount --bind {source} {target}")
-        steps += [f"mount --bind {self.lib_dir} /var/lib", f"mount --bind {self.run_dir} /run"]
-        script = f'{" && ".join(steps)} && exec setpriv --pdeathsig KILL -- "$@"'
-        return (*super().prefix, "unshare", "--uts", "sh", "-c", script, "sh")
+        # unshare: what a program mounts is its own. setpriv: a daemon started here dies with the test process.
+        return (*self._entrance, "unshare", "--mount", "--", "setpriv", "--pdeathsig", "KILL", "--")
+
+    def execute(self, *argv: str, check: bool = True) -> str:
+        return execute(*self._entrance, *argv, check=check)
 
     @property
     def subnet_file(self) -> Path:
@@ -320,5 +357,7 @@ class Host(Namespace):
     def delete(self) -> None:
         for container in self.containers:
             container.delete()
+        with self._holder:
+            self._holder.kill()
         super().delete()
         shutil.rmtree(FILES / self.name)
