@@ -37,9 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """A file's tests share its clusters, so one worker runs them all, unless the file says otherwise."""
+    """A file's tests share its clusters, so one worker runs them all, unless the file says otherwise.
+
+    Those with a cluster of their own go to whichever worker is free.
+    """
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
+        shares = "cluster" not in getattr(item, "fixturenames", ())
+        if shares and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
