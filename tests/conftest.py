@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def _link_collection() -> None:
 
 
 _link_collection()
+# Ansible makes its temporary files there from the moment it is imported.
+os.environ.setdefault("ANSIBLE_HOME", str(ROOT / "build" / "ansible"))
 for path in (COLLECTIONS, ROOT / "roles" / "flannel" / "files", ROOT):
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))

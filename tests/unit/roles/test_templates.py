@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import base64
 import configparser
-import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from flanneld.instance import NAME, Instance
+
+from tests.support.rendering import evaluate, render
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIT_FILES = [
@@ -66,60 +65,6 @@ EVERYTHING: dict[str, Any] = {
 """Every variable that reaches flanneld, on a host whose interface takes routes from router advertisements."""
 
 
-def render(directory: Path, role: str, templates: list[str], hosts: dict[str, dict[str, Any]]) -> list[str]:
-    """The templates' texts on the first host. hosts: name -> what an operator, or an earlier task, has set; all of
-    them are in the group flannel, the first is in the group etcd."""
-    template = {
-        "src": str(ROOT / "roles" / role / "templates" / "{{ item }}.j2"),
-        "dest": str(directory / "{{ item }}"),
-        "mode": "0644",
-    }
-    run_task(directory, role, {"ansible.builtin.template": template, "loop": templates}, hosts)
-    return [(directory / template).read_text(encoding="utf-8") for template in templates]
-
-
-def evaluate(directory: Path, variables: dict[str, Any], *names: str) -> list[Any]:
-    """The values that these variables of the role flannel have when an operator, or an earlier task, has set others."""
-    content = "{{ [" + ", ".join(names) + "] | to_json }}"
-    copy = {"content": content, "dest": str(directory / "values"), "mode": "0644"}
-    run_task(directory, "flannel", {"ansible.builtin.copy": copy}, {"n1": variables})
-    values: list[Any] = json.loads((directory / "values").read_text(encoding="utf-8"))
-    return values
-
-
-def run_task(directory: Path, role: str, task: dict[str, Any], hosts: dict[str, dict[str, Any]]) -> None:
-    first = next(iter(hosts))
-    inventory = {"flannel": {"hosts": hosts}, "etcd": {"hosts": {first: {}}}}
-    source = ROOT / "roles" / role
-    play = {
-        "hosts": first,
-        "connection": "local",
-        "gather_facts": False,
-        "vars_files": [
-            str(path) for path in (source / "defaults/main.yml", source / "vars/main.yml") if path.exists()
-        ],
-        "tasks": [{**task, "vars": hosts[first]}],
-    }
-    (directory / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
-    (directory / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ansible",
-            "playbook",
-            "-i",
-            directory / "inventory.json",
-            directory / "play.yml",
-        ],
-        env={**os.environ, "ANSIBLE_HOME": str(directory), "ANSIBLE_PYTHON_INTERPRETER": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
 def settings(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
 
@@ -130,9 +75,9 @@ def flags(text: str) -> list[str]:
     return shlex.split(value)
 
 
-def test_two_variables_are_enough(tmp_path: Path) -> None:
+def test_two_variables_are_enough() -> None:
     variables = {"etcd_address": "192.0.2.1", "flannel_iface": "eth1"}
-    (text,) = render(tmp_path, "flannel", ["flanneld.env"], {"n1": variables})
+    (text,) = render("flannel", ["flanneld.env"], {"n1": variables})
     assert settings(text) == {
         "FLANNELD_ETCD_ENDPOINTS": "http://192.0.2.1:2379",
         "FLANNELD_ALLOW_EXTENSION_COMMANDS": "false",
@@ -151,8 +96,8 @@ def test_two_variables_are_enough(tmp_path: Path) -> None:
     }
 
 
-def test_every_variable_reaches_flanneld(tmp_path: Path) -> None:
-    (text,) = render(tmp_path, "flannel", ["flanneld.env"], {"n1": EVERYTHING})
+def test_every_variable_reaches_flanneld() -> None:
+    (text,) = render("flannel", ["flanneld.env"], {"n1": EVERYTHING})
     assert settings(text) | {"FLANNEL_OPTIONS": ""} == {
         "FLANNELD_ETCD_ENDPOINTS": "https://192.0.2.1:2379,https://192.0.2.2:2379",
         "FLANNELD_ETCD_PREFIX": "/other",
@@ -188,8 +133,8 @@ def test_every_variable_reaches_flanneld(tmp_path: Path) -> None:
     ]
 
 
-def test_unit_files_can_be_read(tmp_path: Path) -> None:
-    for text in render(tmp_path, "flannel", UNIT_FILES, {"n1": {}}):
+def test_unit_files_can_be_read() -> None:
+    for text in render("flannel", UNIT_FILES, {"n1": {}}):
         # Not strict: SystemCallFilter may come more than once.
         parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=["="])
         parser.read_string(text)
@@ -217,8 +162,9 @@ def test_the_files_are_the_golden_ones(
         "__flannel_interface": {"interface": "eth0"},
         "__flannel_accept_ra": {"content": base64.b64encode(b"1\n").decode()},
     }
-    texts = render(tmp_path, role, templates, {"n1": {**variables, **interface}})
+    texts = render(role, templates, {"n1": {**variables, **interface}})
     for name, text in zip(templates, texts):
+        (tmp_path / name).write_text(text, encoding="utf-8")
         assert text == (GOLDEN / golden / name).read_text(encoding="utf-8"), tmp_path / name
     assert sorted(path.name for path in (GOLDEN / golden).iterdir()) == templates
 
@@ -260,7 +206,7 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, instance: str, backe
 def test_the_role_names_things_as_flanneld_does(tmp_path: Path, name: str) -> None:
     instance = Instance(name)
     found = evaluate(
-        tmp_path, {"flannel_instance": name},
+        "flannel", {"flannel_instance": name},
         "__flannel_unit", "__flannel_env_file", "__flannel_subnet_file", "__flannel_password_file",
         "__flannel_wireguard_psk_file",
     )  # fmt: skip
@@ -281,33 +227,33 @@ def test_role_and_flanneld_take_the_same_names() -> None:
 def test_only_the_default_instance_has_to_do_with_docker(tmp_path: Path) -> None:
     assert "docker" in unit_of(tmp_path, "default").read_text(encoding="utf-8").lower()
     assert "docker.service" not in unit_of(tmp_path, "blue").read_text(encoding="utf-8")
-    assert evaluate(tmp_path, {}, "flannel_docker") == [True]
-    assert evaluate(tmp_path, {"flannel_instance": "blue"}, "flannel_docker") == [False]
+    assert evaluate("flannel", {}, "flannel_docker") == [True]
+    assert evaluate("flannel", {"flannel_instance": "blue"}, "flannel_docker") == [False]
 
 
 @pytest.mark.parametrize("instance", INSTANCES)
-def test_the_password_is_in_its_file_alone(tmp_path: Path, instance: str) -> None:
+def test_the_password_is_in_its_file_alone(instance: str) -> None:
     templates = ["flanneld.service", "flanneld.env", "etcd-password.conf"]
     variables = {
         "etcd_address": "192.0.2.1", "flannel_instance": instance,
         "flannel_etcd_username": "flannel", "flannel_etcd_password": "correct-horse-battery",
     }  # fmt: skip
-    texts = render(tmp_path, "flannel", templates, {"n1": variables})
+    texts = render("flannel", templates, {"n1": variables})
     assert all("correct-horse-battery" not in text for text in texts)
-    (file,) = evaluate(tmp_path, variables, "__flannel_password_file")
+    (file,) = evaluate("flannel", variables, "__flannel_password_file")
     assert settings(texts[2])["LoadCredential"] == f"etcd-password:{file}"
 
 
 @pytest.mark.parametrize("instance", INSTANCES)
-def test_the_pre_shared_key_is_in_its_file_alone(tmp_path: Path, instance: str) -> None:
+def test_the_pre_shared_key_is_in_its_file_alone(instance: str) -> None:
     templates = ["flanneld.service", "flanneld.env", "wireguard-psk.conf"]
     psk = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
     variables = {
         "etcd_address": "192.0.2.1", "flannel_instance": instance, "flannel_wireguard_psk": psk,
     }  # fmt: skip
-    texts = render(tmp_path, "flannel", templates, {"n1": variables})
+    texts = render("flannel", templates, {"n1": variables})
     assert all(psk not in text for text in texts)
-    (file,) = evaluate(tmp_path, variables, "__flannel_wireguard_psk_file")
+    (file,) = evaluate("flannel", variables, "__flannel_wireguard_psk_file")
     assert settings(texts[2])["LoadCredential"] == f"wireguard-psk:{file}"
 
 
@@ -323,10 +269,10 @@ def test_the_pre_shared_key_is_in_its_file_alone(tmp_path: Path, instance: str) 
     ],
 )
 def test_families_and_firewall_follow_the_network_config(
-    tmp_path: Path, variables: dict[str, Any], ipv4: bool, ipv6: bool, firewall: str
+    variables: dict[str, Any], ipv4: bool, ipv6: bool, firewall: str
 ) -> None:
     names = ("__flannel_ipv4", "__flannel_ipv6", "__flannel_firewall", "__flannel_packages")
-    *found, packages = evaluate(tmp_path, variables, *names)
+    *found, packages = evaluate("flannel", variables, *names)
     assert found == [ipv4, ipv6, firewall]
     assert {"iptables", "nftables"} & set(packages) == {firewall} - {"none"}
 
@@ -345,17 +291,15 @@ def test_families_and_firewall_follow_the_network_config(
         ({"flannel_config": {"Network": "10.5.0.0/16"}}, ["tun", "br_netfilter"]),
     ],
 )
-def test_the_modules_are_those_of_the_backend(
-    tmp_path: Path, variables: dict[str, Any], modules: list[str]
-) -> None:
-    assert evaluate(tmp_path, variables, "__flannel_modules_needed") == [modules]
-    (text,) = render(tmp_path, "flannel", ["modules-load.conf"], {"n1": variables})
+def test_the_modules_are_those_of_the_backend(variables: dict[str, Any], modules: list[str]) -> None:
+    assert evaluate("flannel", variables, "__flannel_modules_needed") == [modules]
+    (text,) = render("flannel", ["modules-load.conf"], {"n1": variables})
     assert [line for line in text.splitlines() if not line.startswith("#")] == modules
 
 
-def test_each_instance_names_its_own_modules(tmp_path: Path) -> None:
-    assert evaluate(tmp_path, {}, "__flannel_modules_file") == ["/etc/modules-load.d/flannel.conf"]
-    (blue,) = evaluate(tmp_path, {"flannel_instance": "blue"}, "__flannel_modules_file")
+def test_each_instance_names_its_own_modules() -> None:
+    assert evaluate("flannel", {}, "__flannel_modules_file") == ["/etc/modules-load.d/flannel.conf"]
+    (blue,) = evaluate("flannel", {"flannel_instance": "blue"}, "__flannel_modules_file")
     assert blue == "/etc/modules-load.d/flannel-blue.conf"
 
 
@@ -370,22 +314,22 @@ def test_each_instance_names_its_own_modules(tmp_path: Path) -> None:
     ],
 )
 def test_modules_and_sandbox_follow_the_backend(
-    tmp_path: Path, variables: dict[str, Any], backend: str, modules: list[str], addition: bool
+    variables: dict[str, Any], backend: str, modules: list[str], addition: bool
 ) -> None:
     names = ("__flannel_backend_type", "__flannel_modules_needed", "__flannel_has_addition")
-    assert evaluate(tmp_path, variables, *names) == [backend, modules, addition]
+    assert evaluate("flannel", variables, *names) == [backend, modules, addition]
 
 
 @pytest.mark.parametrize(("accepts", "set_to"), [("0", None), ("1", "2"), ("2", "2")])
 def test_a_host_that_forwards_ipv6_keeps_its_route_from_router_advertisements(
-    tmp_path: Path, accepts: str, set_to: str | None
+    accepts: str, set_to: str | None
 ) -> None:
     variables = {
         "flannel_ipv6_network": "2001:db8::/48",
         "__flannel_interface": {"interface": "eth0.7"},
         "__flannel_accept_ra": {"content": base64.b64encode(f"{accepts}\n".encode()).decode()},
     }
-    (text,) = render(tmp_path, "flannel", ["sysctl.conf"], {"n1": variables})
+    (text,) = render("flannel", ["sysctl.conf"], {"n1": variables})
     found = {name.strip(): value.strip() for name, value in settings(text).items()}
     assert found.pop("net/ipv6/conf/eth0.7/accept_ra", None) == set_to
     assert found == {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
@@ -404,7 +348,7 @@ def test_a_host_that_forwards_ipv6_keeps_its_route_from_router_advertisements(
     ],
 )
 def test_the_report_names_the_subnets_of_both_families(
-    tmp_path: Path, lines: str, addresses: tuple[str | None, str | None], said: str
+    lines: str, addresses: tuple[str | None, str | None], said: str
 ) -> None:
     interface = {"interface": "eth1", "public_ip": addresses[0], "public_ipv6": addresses[1]}
     variables = {
@@ -412,24 +356,24 @@ def test_the_report_names_the_subnets_of_both_families(
         "__flannel_interface": interface,
         "__flannel_subnet_env": {"content": base64.b64encode(lines.encode()).decode()},
     }
-    (text,) = render(tmp_path, "flannel", ["report.txt"], {"n1": variables})
+    (text,) = render("flannel", ["report.txt"], {"n1": variables})
     assert text.split() == f"n1: {said}".split()
 
 
-def test_a_network_without_ipv6_leaves_it_alone(tmp_path: Path) -> None:
-    (text,) = render(tmp_path, "flannel", ["sysctl.conf"], {"n1": {"flannel_network": "10.5.0.0/16"}})
+def test_a_network_without_ipv6_leaves_it_alone() -> None:
+    (text,) = render("flannel", ["sysctl.conf"], {"n1": {"flannel_network": "10.5.0.0/16"}})
     assert settings(text) == {"net/ipv4/ip_forward ": " 1"}
 
 
-def test_etcd_listens_on_one_address_only(tmp_path: Path) -> None:
-    (text,) = render(tmp_path, "etcd", ["etcd.env"], {"n1": {"etcd_client_address": "192.0.2.1"}})
+def test_etcd_listens_on_one_address_only() -> None:
+    (text,) = render("etcd", ["etcd.env"], {"n1": {"etcd_client_address": "192.0.2.1"}})
     found = settings(text)
     urls = [value for name, value in found.items() if name.endswith("_URLS")]
     assert {re.sub(r":\d+$", "", url) for url in urls} == {"http://192.0.2.1"}
     assert found["ETCD_AUTO_COMPACTION_RETENTION"] == "1h"
 
 
-def test_filter_admits_the_groups_and_keeps_whom_this_run_did_not_reach(tmp_path: Path) -> None:
+def test_filter_admits_the_groups_and_keeps_whom_this_run_did_not_reach() -> None:
     earlier = "   192.0.2.2,  # host n2\n   192.0.2.3,  # host n3\n   192.0.2.9,  # host gone\n"
     hosts: dict[str, dict[str, Any]] = {
         "n1": {
@@ -441,7 +385,7 @@ def test_filter_admits_the_groups_and_keeps_whom_this_run_did_not_reach(tmp_path
         "n3": {},
         "n4": {},
     }
-    (text,) = render(tmp_path, "etcd", ["admission.nft"], hosts)
+    (text,) = render("etcd", ["admission.nft"], hosts)
     assert re.findall(r"^ +([0-9./]+),  # (.*)$", text, re.MULTILINE) == [
         ("192.0.2.1", "this host"),
         ("192.0.2.22", "host n2"),
