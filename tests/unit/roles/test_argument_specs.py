@@ -32,9 +32,10 @@ def test_every_default_is_specified_and_the_reverse(role: str) -> None:
 
 @pytest.mark.parametrize("role", NAMES)
 def test_defaults_have_the_specified_value(role: str) -> None:
+    specified = options(role)
     for name, value in load(role, "defaults/main.yml").items():
         if not (isinstance(value, str) and "{{" in value):
-            assert options(role)[name].get("default") == value, name
+            assert specified[name].get("default") == value, name
 
 
 @pytest.mark.parametrize("role", NAMES)
