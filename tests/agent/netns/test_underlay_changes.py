@@ -11,6 +11,7 @@ from typing import Callable, List, Tuple
 
 import pytest
 
+from tests.support.asking import read_report
 from tests.support.cluster import Cluster
 from tests.support.netns import SWITCH_ADDRESS, SWITCH_ADDRESS6
 from tests.support.node import Node
@@ -97,6 +98,28 @@ def test_mtu(cluster: Cluster) -> None:
             )
     traffic.assert_nothing_lost()
     traffic6.assert_nothing_lost()
+
+
+def test_an_mtu_without_room_is_named_and_changes_nothing(cluster: Cluster) -> None:
+    cluster.configure("vxlan")
+    one, two = cluster.join(1, 2)
+    assert_ping(one.container, two.container)
+    one.host.ip("link set eth0 mtu 100")
+    complaint = one.agent.wait_log("MTU 100 of iface eth0 is too small for vxlan mode to work")
+    assert "raise it to 118 or more" in complaint
+    assert " mtu 1450 " in one.host.ip("link show flannel.1")
+    assert "MTU 100 of iface eth0" in read_report(one.agent)["not_ready"][0]
+    assert one.host.subnet_env["FLANNEL_MTU"] == "1450"
+    one.host.ip("link set eth0 mtu 1400")
+    wait_until(lambda: " mtu 1350 " in one.host.ip("link show flannel.1"), "the device fits again")
+    assert_ping(one.container, two.container)
+    wait_until(lambda: one.host.subnet_env["FLANNEL_MTU"] == "1350", "subnet.env follows")
+    one.agent.stop()
+    one.host.ip("link set eth0 mtu 117")
+    one.agent.start()
+    assert one.agent.wait() == 7
+    assert "MTU 117 of iface eth0 is too small for vxlan mode" in one.agent.log
+    assert " mtu 1350 " in one.host.ip("link show flannel.1"), "what was there stays"
 
 
 def test_an_mtu_that_changed_between_two_lives_needs_a_restart_of_docker_too(cluster: Cluster) -> None:

@@ -54,7 +54,7 @@ def test_nothing_is_wanted_on_the_host():
 
 
 def test_the_mtu_is_that_of_the_underlay():
-    assert alloc.mtu(ALLOC, UNDERLAY) == 1500
+    assert alloc.mtu(ALLOC, UNDERLAY.mtu) == 1500
 
 
 def test_a_host_that_runs_another_backend_is_named():

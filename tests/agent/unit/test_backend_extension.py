@@ -164,7 +164,7 @@ def test_which_leases_are_refused(attributes, reason):
 
 def test_the_rest():
     assert find_backend(ALL) is extension
-    assert extension.mtu(ALL, UNDERLAY) == 1500
+    assert extension.mtu(ALL, UNDERLAY.mtu) == 1500
     assert extension.devices(Instance(), ALL) == {}
     assert extension.ports(ALL) == ()
     assert extension.overhead(ALL, IPV4) == 0

@@ -47,10 +47,9 @@ def node(choice=CHOICE, cfg=UDP, instance=""):
     return Node(Instance(instance or "default"), cfg, choice, OWN, None)
 
 
-def prepare(cfg=UDP, mtu=1500):
+def prepare(cfg=UDP):
     remembered = []
-    choice = replace(CHOICE, interface=replace(ETH0, mtu=mtu))
-    host = Host(Instance(), choice, {}.get, {}.get, lambda device, mac: None, remembered.append)
+    host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, remembered.append)
     udp.prepare(host, cfg)
     return remembered
 
@@ -107,7 +106,7 @@ def test_behind_nat_it_binds_the_interface_and_publishes_the_other():
 
 
 def test_what_is_around_a_packet():
-    assert udp.mtu(UDP, replace(UNDERLAY, mtu=9000)) == 8972
+    assert udp.mtu(UDP, 9000) == 8972
     assert udp.overhead(UDP, IPV4) == 28
     assert udp.devices(Instance(), UDP) == {IPV4: "flannel0"}
 
@@ -163,12 +162,6 @@ def test_a_host_without_tun_is_refused_with_the_reason(tun, code, said):
     tun.append(code)
     with pytest.raises(BackendError, match=said):
         prepare()
-
-
-def test_an_interface_without_room_is_refused(tun):
-    assert prepare(mtu=96) == ["flannel0"]
-    with pytest.raises(BackendError, match="no room"):
-        prepare(mtu=95)
 
 
 def test_a_device_differs_by_what_can_be_set_alone():

@@ -148,8 +148,8 @@ def test_a18_every_mode_works_without_ipv6network(mode):
 
 
 def test_the_mtu_leaves_80_bytes():
-    assert wireguard.mtu(configure(), UNDERLAY) == 1420
-    assert wireguard.mtu(configure(MTU=9000), UNDERLAY) == 8920
+    assert wireguard.mtu(configure(), UNDERLAY.mtu) == 1420
+    assert wireguard.mtu(configure(MTU=9000), UNDERLAY.mtu) == 8920
 
 
 @pytest.mark.parametrize(

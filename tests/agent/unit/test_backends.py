@@ -136,8 +136,8 @@ def test_a13_vxlan_dual_stack_has_a_device_for_each_family_and_the_smaller_mtu()
     """70 bytes of overhead over IPv6."""
     devices = vteps(node(dual(), DUAL_LOCAL, DUAL_OWN, DUAL_CHOICE))
     assert [(device.name, device.mtu) for device in devices] == [("flannel.1", 1450), ("flannel-v6.1", 1430)]
-    assert vxlan.mtu(dual(), UNDERLAY) == 1430
-    assert vxlan.mtu(config(), UNDERLAY) == 1450
+    assert vxlan.mtu(dual(), UNDERLAY.mtu) == 1430
+    assert vxlan.mtu(config(), UNDERLAY.mtu) == 1450
 
 
 V4_PEER_THINGS = [
@@ -279,7 +279,7 @@ def test_host_gw():
     assert list(hostgw.desired_for(this, peer, UNDERLAY)) == [
         Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0")
     ]
-    assert hostgw.mtu(cfg, UNDERLAY) == 1500
+    assert hostgw.mtu(cfg, UNDERLAY.mtu) == 1500
     assert format_value(hostgw.attributes(None, CHOICE, cfg)) == (
         '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}'
     )

@@ -10,8 +10,10 @@ from ipaddress import ip_address
 from typing import Any, Dict, Iterator
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
+from flanneld.backends import SMALLEST_MTU
 from flanneld.tables import Change
-from flanneld.tables.ipip_link import SMALLEST_MTU, IpipLink
+from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.link import LinkTable, has_kind
 from flanneld.tables.scope import Scope
 
@@ -119,7 +121,7 @@ def test_a_rival_is_named() -> None:
 
 
 def test_the_smallest_mtu() -> None:
-    put(replace(WANTED, mtu=SMALLEST_MTU))
+    put(replace(WANTED, mtu=SMALLEST_MTU[IPV4]))
 
 
 def test_tunl0_is_never_ours() -> None:

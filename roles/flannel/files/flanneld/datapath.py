@@ -16,7 +16,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import Int
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Network
 
 from flanneld.apart import DividedReconciler
-from flanneld.backends import Host, Node, find_backend
+from flanneld.backends import Host, Node, find_backend, require_room
 from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.leasing.conflicts import Rules
 from flanneld.leasing.peers import Outcome
@@ -46,7 +46,7 @@ from flanneld.tables.notifications import (
     watch_policies,
 )
 from flanneld.tables.policy import PolicyTable
-from flanneld.tables.underlay import read_interfaces, read_underlay
+from flanneld.tables.underlay import Underlay, read_interfaces, read_underlay
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class DataPath:
         self.node = node
         self.fault: Optional[FlannelError] = None
         self.underlay = read_underlay(node.choice.interface.name)
+        require_room(node.config, self.underlay.name, self.underlay.mtu)
         self._ours = desired_node(options, node, self._backend, self.underlay)
         self._devices = former_devices | list_devices(self._ours)
         scope = make_scope(node, self._devices, former_networks, host.record)
@@ -110,7 +111,7 @@ class DataPath:
     def become(self, node: Node) -> None:
         """The same host with another lease or interface. The peers are to be handed out again after it."""
         self.node = node
-        self.underlay = read_underlay(node.choice.interface.name)
+        self.underlay = self._read_underlay(node.choice.interface.name)
         self._ours = desired_node(self._options, node, self._backend, self.underlay)
         self.reconciler.want(OURSELVES, self._ours)
 
@@ -179,7 +180,7 @@ class DataPath:
         self._underlay_suspect = False
         choice, local = self._choose_again()
         try:
-            underlay = read_underlay(choice.interface.name)
+            underlay = self._read_underlay(choice.interface.name)
         except KernelError as error:
             if self.fault is None:  # else it is told already why
                 self._note_fault(error)
@@ -197,6 +198,7 @@ class DataPath:
         config, so_far = self.node.config, self.node.choice
         try:
             choice = choose(self._options, config, so_far)
+            require_room(config, choice.interface.name, choice.interface.mtu)
             if _same_place(choice, so_far):
                 self.fault = None
                 return so_far, self.node.local
@@ -206,6 +208,15 @@ class DataPath:
             return so_far, self.node.local
         self.fault = None
         return choice, local
+
+    def _read_underlay(self, name: str) -> Underlay:
+        """As it is; with the MTU so far where the present one leaves no room, which `fault` tells."""
+        underlay = read_underlay(name)
+        try:
+            require_room(self.node.config, name, underlay.mtu)
+        except FlannelError:
+            return replace(underlay, mtu=self.underlay.mtu)
+        return underlay
 
     def _note_fault(self, error: FlannelError) -> None:
         if str(error) != str(self.fault):
@@ -222,7 +233,7 @@ class DataPath:
     @property
     def mtu(self) -> int:
         """Of a container's interface."""
-        return self._backend.mtu(self.node.config, self.underlay)
+        return self._backend.mtu(self.node.config, self.underlay.mtu)
 
     @property
     def devices(self) -> AbstractSet[str]:

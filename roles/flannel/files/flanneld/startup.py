@@ -27,7 +27,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import Int
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
 
-from flanneld.backends import Host, Node, find_backend, require_backend
+from flanneld.backends import Host, Node, find_backend, require_backend, require_room
 from flanneld.consumers import find_users
 from flanneld.instance import Instance
 from flanneld.last_life import LastLife
@@ -133,6 +133,7 @@ def join_network(start: Start) -> Joined:
         allows_commands=start.options.allow_extension_commands,
         ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
     )
+    require_room(config, choice.interface.name, choice.interface.mtu)
     local = backend.prepare(host, config)
     previous = read_previous_subnets(Path(start.options.subnet_file))
     claim = Claim(backend.attributes(local, choice, config), start.identity, previous, last.lease)

@@ -46,8 +46,8 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     return ()
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return underlay.mtu
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return underlay
 
 
 def desired(node: Node, underlay: Underlay) -> Iterable[Object]:

@@ -87,8 +87,8 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     return (ExtensionTable(scope.record),)
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return underlay.mtu
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return underlay
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:

@@ -17,7 +17,7 @@ from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
 from flanneld.tables.address import LinkAddress
-from flanneld.tables.ipip_link import SMALLEST_MTU, IpipLink
+from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.link import has_kind, load_module
 from flanneld.tables.route import Route
 from flanneld.tables.scope import Scope
@@ -28,13 +28,6 @@ OVERHEAD = 20
 
 
 def prepare(host: Host, config: NetworkConfig) -> None:
-    interface = host.choice.interface
-    if interface.mtu < OVERHEAD + SMALLEST_MTU:
-        raise BackendError(
-            f"ipip on {interface.name}",
-            f"MTU {interface.mtu} of iface {interface.name} is too small for ipip mode to work",
-            f"raise it to {OVERHEAD + SMALLEST_MTU} or more, or choose another interface with --iface",
-        )
     if not has_kind(IpipLink.kind):
         step = f"{load_module(IpipLink.kind)}, or choose another backend in the network config"
         raise BackendError("ipip on this host", "the kernel has no ipip", step)
@@ -61,8 +54,8 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     return ()
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return max(underlay.mtu - OVERHEAD, SMALLEST_MTU)
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return underlay - OVERHEAD
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
@@ -70,7 +63,7 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     if subnet is None:
         return
     # from the interface's own address, also behind NAT: the kernel sends from no other
-    yield IpipLink(device, mtu(node.config, underlay), node.choice.ipv4)
+    yield IpipLink(device, mtu(node.config, underlay.mtu), node.choice.ipv4)
     # the network address, not the first usable one: that belongs to the container bridge
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
 

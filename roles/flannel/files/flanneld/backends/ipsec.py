@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 OVERHEAD, OVERHEAD_UDP = 77, 85
 """Bytes around an inner packet at most: outer IPv4 20, ESP 8, IV 16, padding 15 + 1, next header 1, ICV 16; UDP 8."""
 _IKE_PORTS = (500, 4500)
-_SMALLEST_MTU = 68  # of IPv4 (RFC 791)
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,6 @@ class Local:
 
 
 def prepare(host: Host, config: NetworkConfig) -> Local:
-    interface = host.choice.interface
-    if interface.mtu - overhead(config, IPV4) < _SMALLEST_MTU:
-        cause = f"its MTU {interface.mtu} leaves no room for packets"
-        raise BackendError(f"ipsec on {interface.name}", cause, "choose another interface with --iface")
     _require_esp()
     if find_program() is None:
         step = "install strongSwan's charon-systemd (the role does), or choose another backend"
@@ -115,8 +110,8 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     return (PolicyTable(scope), SharedKeyTable(charon), ConnectionTable(charon))
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return max(underlay.mtu - overhead(config, IPV4), _SMALLEST_MTU)
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return underlay - overhead(config, IPV4)
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:

@@ -28,7 +28,6 @@ from flanneld.udp.tun import DEVICE, probe
 
 OVERHEAD = 28
 """Bytes around an inner packet: outer IPv4 20, UDP 8."""
-_SMALLEST_MTU = 68  # of IPv4 (RFC 791)
 
 
 def _port(config: NetworkConfig) -> int:
@@ -40,13 +39,6 @@ def prepare(host: Host, config: NetworkConfig) -> None:
     if not _port(config):
         cause = "Backend.Port is 0, and the others could not know which port that becomes"
         raise ConfigError("network config", cause, "leave Port out, which means 8285, or write a number")
-    interface = host.choice.interface
-    if interface.mtu < OVERHEAD + _SMALLEST_MTU:
-        raise BackendError(
-            f"udp on {interface.name}",
-            f"its MTU {interface.mtu} leaves no room for packets",
-            f"raise it to {OVERHEAD + _SMALLEST_MTU} or more, or choose another interface with --iface",
-        )
     try:
         probe()
     except OSError as error:
@@ -86,8 +78,8 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     return make_user_space(instance.tun_device)
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return max(underlay.mtu - OVERHEAD, _SMALLEST_MTU)
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return underlay - OVERHEAD
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
@@ -95,7 +87,7 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     local = node.choice.ipv4
     if subnet is None or pool is None or local is None:
         return
-    yield TunLink(device, mtu(node.config, underlay))
+    yield TunLink(device, mtu(node.config, underlay.mtu))
     # the network address, not the first usable one: that belongs to the container bridge
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
     yield UdpPath(device, local, _port(node.config), subnet.network_address)

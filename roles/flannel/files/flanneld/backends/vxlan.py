@@ -55,8 +55,8 @@ def _option(config: NetworkConfig, key: str) -> bool:
     return bool(config.backend.options[key])
 
 
-def _device_mtu(config: NetworkConfig, underlay: Underlay, family: Family) -> int:
-    return (_number(config, "MTU") or underlay.mtu) - OVERHEAD[family]
+def _device_mtu(config: NetworkConfig, underlay: int, family: Family) -> int:
+    return (_number(config, "MTU") or underlay) - OVERHEAD[family]
 
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
@@ -115,7 +115,7 @@ def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> 
     )
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
+def mtu(config: NetworkConfig, underlay: int) -> int:
     return min(_device_mtu(config, underlay, family) for family in config.families)
 
 
@@ -128,7 +128,7 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
             name=device,
             vni=_number(node.config, "VNI"),
             mac=node.local.macs[family],
-            mtu=_device_mtu(node.config, underlay, family),
+            mtu=_device_mtu(node.config, underlay.mtu, family),
             underlay=underlay.name,
             local=local,
             port=_number(node.config, "Port"),

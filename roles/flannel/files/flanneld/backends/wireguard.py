@@ -127,15 +127,15 @@ def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
     )
 
 
-def mtu(config: NetworkConfig, underlay: Underlay) -> int:
-    return (read_number(config, "MTU") or underlay.mtu) - OVERHEAD
+def mtu(config: NetworkConfig, underlay: int) -> int:
+    return (read_number(config, "MTU") or underlay) - OVERHEAD
 
 
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     config, by_family = node.config, devices(node.instance, node.config)
     for name in dict.fromkeys(by_family.values()):
         inside = [family for family in by_family if by_family[family] == name]
-        yield WireguardLink(name, mtu(config, underlay), ipv6=IPV6 in inside)
+        yield WireguardLink(name, mtu(config, underlay.mtu), ipv6=IPV6 in inside)
         yield WireguardSettings(
             name, node.local.public_key, own_port(config, inside[0]), node.local.private_key
         )

@@ -22,9 +22,6 @@ from .device import Data, Link, OtherLink, dump_devices, parse_device, read_numb
 from .refusal import RETRIED, explain_refusal
 from .rtnetlink import address_from, index_of, name_of
 
-SMALLEST_MTU = 68
-"""Of an IPv4 device, in bytes (RFC 791). Linux makes this of less."""
-
 _IFLA_IPTUN_LINK, _IFLA_IPTUN_LOCAL, _IFLA_IPTUN_REMOTE = 1, 2, 3
 _IFLA_IPTUN_PROTO, _IFLA_IPTUN_ENCAP_TYPE = 9, 15
 _IFLA_IPTUN_COLLECT_METADATA, _IFLA_IPTUN_FWMARK = 19, 20
