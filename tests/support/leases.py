@@ -44,6 +44,7 @@ def vxlan_rules(own: Lease, underlay: str = "192.0.2.0/24", network: str = "10.5
         underlay=(ip_network(underlay),),
         own_addresses=frozenset({own.attributes.public_ip}),
         own_claims=own_claims,
+        address=lambda lease, family: lease.attributes.public_address(family),
         refuse=vxlan.refuse,
         claims=vxlan.claims,
     )

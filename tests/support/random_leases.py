@@ -56,6 +56,7 @@ def dual_rules(own: Lease, v4: bool = True, v6: bool = True) -> Rules:
         underlay=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/64")),
         own_addresses=frozenset(address for address in publics if address is not None),
         own_claims=frozenset(claim for family in cfg.families for claim in vxlan.claims(own, family)),
+        address=lambda lease, family: lease.attributes.public_address(family),
         refuse=vxlan.refuse,
         claims=vxlan.claims,
     )

@@ -184,9 +184,6 @@ def test_a_kernel_or_a_host_that_cannot_is_named_with_the_reason(monkeypatch):
         ipsec.prepare(make_host(), make_config())
 
 
-def test_an_interface_without_room_is_refused():
-
-
 def test_the_key_of_a_file_counts_before_that_of_the_config(tmp_path):
     file = tmp_path / "psk"
     file.write_text(PSK.upper() + "\n")

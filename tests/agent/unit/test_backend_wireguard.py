@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import pickle
@@ -26,6 +27,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6
 from flanneld.backends import BackendError, Host, Node, WireguardKeys, find_backend, wireguard
 from flanneld.instance import Instance
+from flanneld.leasing.conflicts import Conflicts, Rules, find_fault, find_lack
 from flanneld.options import parse_options
 from flanneld.outputs import keys as keys_module
 from flanneld.outputs.keys import make_wireguard_keys
@@ -327,6 +329,85 @@ def test_it_claims_the_public_key():
     lease = peer(backend_v6_data=data(KEY6))
     assert (list(wireguard.claims(lease, IPV4)), list(wireguard.claims(lease, IPV6))) == ([KEY], [KEY6])
     assert list(wireguard.claims(peer(backend_data=None), IPV4)) == []
+
+
+# --- how leases are judged: by the address that packets really go to
+
+
+def make_rules(config, choice=None):
+    choice = choice or choose()
+    return Rules(
+        own=OWN,
+        config=config,
+        underlay=(ip_network("192.0.2.0/24"),),
+        own_addresses=frozenset(filter(None, (choice.ipv4, choice.ipv6))),
+        own_claims=frozenset({PUBLIC}),
+        address=functools.partial(wireguard.find_address, node(config, choice)),
+        refuse=wireguard.refuse,
+        claims=wireguard.claims,
+    )
+
+
+V4_ONLY = {"ipv6": False}
+V4_KEY = {"key": "10.5.72.0-24"}
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "own6", "reason"),
+    [
+        # nowhere to send to: it was a peer without a data path
+        ({"Mode": "auto"}, {"v4": None}, "", "it has no public IP"),
+        ({"Mode": "ipv6", **V4_ONLY}, {"v4": None, "v6": None, **V4_KEY}, "2001:db8::1", "it has no public IP"),
+        # addresses of the family that the network config does not turn on, and packets travel in
+        ({"Mode": "ipv6", **V4_ONLY}, {"v6": "ff02::1", **V4_KEY}, "2001:db8::1", "is a multicast address"),
+        ({"Mode": "ipv6", **V4_ONLY}, {"v6": "::", **V4_KEY}, "2001:db8::1", "is a unspecified address"),
+        ({"Mode": "ipv6", **V4_ONLY}, {"v6": "2001:db8::1", **V4_KEY}, "2001:db8::1", "is our own address"),
+        # inside any overlay subnet: the tunnel would go through itself
+        (
+            {"Mode": "ipv6"}, {"v6": "fd05:0:0:48::2", **V4_KEY, "key": "10.5.72.0-24&fd05:0:0:48::-64"},
+            "2001:db8::1", "lies inside the overlay subnet fd05:0:0:48::/64",
+        ),
+        ({"Mode": "ipv6"}, {"v6": "fd05:0:0:7::2", **V4_KEY}, "2001:db8::1", "the overlay subnet fd05:0:0:7::/64"),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_refused_by_name(options, changes, own6, reason):
+    rules = make_rules(configure(**options), choose(ipv6=own6))
+    assert reason in (find_fault(rules, peer(**changes)) or "")
+
+
+@pytest.mark.parametrize("mode", ["auto", "ipv4", "ipv6"])
+def test_one_family_of_addresses_does_for_both_on_one_device(mode):
+    for lease in (peer(v6=None), peer(v4=None)):
+        rules = make_rules(configure(Mode=mode))
+        assert (find_fault(rules, lease), find_lack(rules, lease)) == (None, None)
+        assert len(objects(configure(Mode=mode), lease)) == 4
+    assert find_lack(make_rules(configure()), peer(v6=None)) == "it has no public IPv6"
+
+
+def test_a_family_that_this_host_lacks_is_named():
+    rules = make_rules(configure(Mode="auto"), choose(ipv4=""))
+    assert find_fault(rules, peer(v6=None)) == (
+        "this host has no IPv4 address to reach its public IP 192.0.2.2 from"
+    )
+
+
+def test_what_is_published_and_not_used_is_nothing_to_us():
+    rules = make_rules(configure(Mode="ipv4", **V4_ONLY))
+    assert find_fault(rules, peer(v6="2001:db8::1", **V4_KEY)) is None
+
+
+def test_an_older_lease_over_the_address_that_packets_go_to():
+    conflicts = Conflicts(make_rules(configure(Mode="ipv6")))
+    older = replace(peer(key="10.5.80.0-24&fd05:0:0:50::-64", backend_data=data(KEY6)), create_revision=1)
+    younger = replace(peer(v6="fd05:0:0:50::9", **V4_KEY), create_revision=2)
+    conflicts.put(younger)
+    assert conflicts.put(older) == {older.key, younger.key}
+    assert conflicts.find_reason(younger.key) == (
+        f"public IP fd05:0:0:50::9 lies inside the older lease {older.key}"
+    )
+    assert conflicts.remove(older.key) == {younger.key}
+    assert conflicts.find_reason(younger.key) is None
+    assert conflicts.remove(younger.key) == set()
 
 
 # --- prepare

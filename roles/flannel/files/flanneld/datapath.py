@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from dataclasses import replace
@@ -128,6 +129,7 @@ class DataPath:
             own_addresses=frozenset(address.ip for address in self.underlay.addresses)
             | frozenset(filter(None, (node.choice.public_ip, node.choice.public_ipv6))),
             own_claims=own,
+            address=functools.partial(self._backend.find_address, node),
             refuse=self._backend.refuse,
             claims=self._backend.claims,
         )

@@ -17,7 +17,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
@@ -126,6 +126,9 @@ class Backend(Protocol):
 
     def desired(self, node: Node, underlay: Underlay) -> Iterable[Object]:
         """What exists once on a host: devices, their addresses."""
+
+    def find_address(self, node: Node, peer: Lease, family: Family) -> Optional[Address]:
+        """Where packets for a peer's subnet of that family are sent; None when its lease tells no such place."""
 
     def refuse(self, peer: Lease, family: Family) -> Optional[str]:
         """Why this lease cannot be a peer of this backend, None when it can."""

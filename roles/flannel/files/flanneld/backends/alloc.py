@@ -10,7 +10,7 @@ from typing import Hashable, Iterable, Mapping, Optional, Sequence, Tuple
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
 from flanneld.backends import Host, Node
 from flanneld.instance import Instance
@@ -52,6 +52,10 @@ def mtu(config: NetworkConfig, underlay: int) -> int:
 
 def desired(node: Node, underlay: Underlay) -> Iterable[Object]:
     return ()
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

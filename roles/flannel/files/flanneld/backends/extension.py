@@ -17,7 +17,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._gojson import encode
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
@@ -116,6 +116,10 @@ def peer_data(peer: Lease) -> Optional[str]:
     except ValueError:
         return None
     return data if isinstance(data, str) else None
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

@@ -11,7 +11,7 @@ from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tu
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Address, Family
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
@@ -66,6 +66,10 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     yield IpipLink(device, mtu(node.config, underlay.mtu), node.choice.ipv4)
     # the network address, not the first usable one: that belongs to the container bridge
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

@@ -13,7 +13,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, Address, Family
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
@@ -92,6 +92,10 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
     yield UdpPath(device, local, _port(node.config), subnet.network_address)
     yield Route(pool.network, None, device)
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

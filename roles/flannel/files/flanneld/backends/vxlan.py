@@ -18,7 +18,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import Flanne
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
 from ansible_collections.weft.flannel.plugins.module_utils._mac import generate_mac, parse_mac
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
 from flanneld.backends import Host, Node
 from flanneld.instance import Instance
@@ -156,6 +156,10 @@ def _find_mac(text: str) -> Optional[str]:
         [value for key, value in data.items() if key.lower() == "vtepmac"] if isinstance(data, dict) else []
     )
     return _valid_mac(found[-1]) if found and isinstance(found[-1], str) else None
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

@@ -15,7 +15,13 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
+    FAMILIES,
+    IPV4,
+    IPV6,
+    Address,
+    Family,
+)
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.backends.wireguard_peers import find_endpoint, is_separate, own_port, read_data, read_number
@@ -147,6 +153,11 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
         yield LinkAddress(name, ipaddress.ip_interface((subnet.network_address, family.bits)))
         yield device_route(pool.network, name)
         yield blackhole_route(pool.network)  # without the device nothing of ours may leave in clear
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    endpoint = find_endpoint(node, peer, family)
+    return None if endpoint is None else endpoint.address
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

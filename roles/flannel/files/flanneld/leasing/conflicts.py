@@ -21,6 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Address,
     Family,
     Network,
+    family_of,
     overlaps,
 )
 
@@ -37,6 +38,8 @@ class Rules:
     """On-link prefixes of the external interface."""
     own_addresses: FrozenSet[Address]
     own_claims: FrozenSet[Hashable]
+    address: Callable[[Lease, Family], Optional[Address]]
+    """Where packets for a lease's subnet of that family are sent; None when there is no such place."""
     refuse: Callable[[Lease, Family], Optional[str]]
     claims: Callable[[Lease, Family], Iterable[Hashable]]
 
@@ -92,17 +95,19 @@ def _find_overlap(rules: Rules, lease: Lease) -> Optional[str]:
 
 
 def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Network) -> Optional[str]:
-    pool, own = rules.config.pool(family), rules.own.subnets.of(family)
+    pool = rules.config.pool(family)
     if pool is None or subnet.prefixlen < pool.network.prefixlen or not overlaps(subnet, pool.network):
         return f"{subnet} lies outside the network {pool.network if pool else ''}".rstrip()
-    public = lease.attributes.public_address(family)
+    public = rules.address(lease, family)
     if public is not None:
         if _unfit(public):
             return f"public IP {public} is a {_unfit(public)} address"
         if public in rules.own_addresses:
             return f"public IP {public} is our own address"
-        if public in subnet or (own is not None and public in own):
-            return f"public IP {public} lies inside the overlay subnet {subnet if public in subnet else own}"
+        overlay = [network for one in (lease, rules.own) for _family, network in _parts(rules, one)]
+        around = next((network for network in overlay if public in network), None)
+        if around is not None:
+            return f"public IP {public} lies inside the overlay subnet {around}"
     for network in rules.underlay:
         if overlaps(subnet, network):
             return f"{subnet} overlaps {network}, the network of our external interface"
@@ -114,9 +119,12 @@ def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Networ
 
 
 def _find_family_lack(rules: Rules, lease: Lease, family: Family) -> Optional[str]:
-    if lease.attributes.public_address(family) is None:
+    if rules.address(lease, family) is not None:
+        return rules.refuse(lease, family)
+    published = lease.attributes.public_address(family)
+    if published is None:
         return f"it has no public {'IP' if family is IPV4 else 'IPv6'}"
-    return rules.refuse(lease, family)
+    return f"this host has no IPv{published.version} address to reach its public IP {published} from"
 
 
 def _parts(rules: Rules, lease: Lease) -> Iterator[Tuple[Family, Network]]:
@@ -124,6 +132,12 @@ def _parts(rules: Rules, lease: Lease) -> Iterator[Tuple[Family, Network]]:
         subnet = lease.subnets.of(family)
         if subnet is not None:
             yield family, subnet
+
+
+def _addresses(rules: Rules, lease: Lease) -> Tuple[Address, ...]:
+    """Where packets for any of its subnets are sent. A public address that none leads to is nothing to us."""
+    found = (rules.address(lease, family) for family, _subnet in _parts(rules, lease))
+    return tuple(dict.fromkeys(address for address in found if address is not None))
 
 
 class Conflicts:
@@ -151,11 +165,10 @@ class Conflicts:
         self._leases[lease.key] = lease
         for family, subnet in _parts(self._rules, lease):
             self._subnets[family].add(subnet, lease.key)
-            public = lease.attributes.public_address(family)
-            if public is not None:
-                self._publics[family].add(ipaddress.ip_network(public), lease.key)
             for claim in self._rules.claims(lease, family):
                 self._claims.setdefault((family, claim), set()).add(lease.key)
+        for public in _addresses(self._rules, lease):
+            self._publics[family_of(public)].add(ipaddress.ip_network(public), lease.key)
         return touched | self._neighbours(lease) | {lease.key}
 
     def remove(self, key: str) -> Set[str]:
@@ -168,13 +181,12 @@ class Conflicts:
         touched = self._neighbours(lease) - {key}
         for family, subnet in _parts(self._rules, lease):
             self._subnets[family].remove(subnet, key)
-            public = lease.attributes.public_address(family)
-            if public is not None:
-                self._publics[family].remove(ipaddress.ip_network(public), key)
             for claim in self._rules.claims(lease, family):
                 self._claims[(family, claim)].discard(key)
                 if not self._claims[(family, claim)]:
                     del self._claims[(family, claim)]
+        for public in _addresses(self._rules, lease):
+            self._publics[family_of(public)].remove(ipaddress.ip_network(public), key)
         return touched
 
     def find_reason(self, key: str) -> Optional[str]:
@@ -206,28 +218,29 @@ class Conflicts:
         for family, subnet in _parts(self._rules, lease):
             found.update(self._subnets[family].overlapping(subnet))
             found.update(self._publics[family].overlapping(subnet))
-            public = lease.attributes.public_address(family)
-            if public is not None:
-                found.update(self._subnets[family].overlapping(ipaddress.ip_network(public)))
             for claim in self._rules.claims(lease, family):
                 found.update(self._claims.get((family, claim), ()))
+        for public in _addresses(self._rules, lease):
+            found.update(self._subnets[family_of(public)].overlapping(ipaddress.ip_network(public)))
         return found
 
     def _clash(self, lease: Lease, older: Lease) -> Optional[str]:
-        for family, subnet in _parts(self._rules, lease):
+        rules = self._rules
+        for family, subnet in _parts(rules, lease):
             other = older.subnets.of(family)
-            if other is None:
-                continue  # its public address of this family leads nowhere
-            public, other_public = (which.attributes.public_address(family) for which in (lease, older))
-            if overlaps(subnet, other):
+            if other is not None and overlaps(subnet, other):
                 return f"{subnet} overlaps the older lease {older.key}"
-            if other_public is not None and other_public in subnet:
-                return f"{subnet} contains {other_public}, the public IP of lease {older.key}"
-            if public is not None and public in other:
-                return f"public IP {public} lies inside the older lease {older.key}"
-            same = set(self._rules.claims(lease, family)) & set(self._rules.claims(older, family))
-            if same and public != other_public:
-                return f"it claims {', '.join(map(str, same))}, which the older lease {older.key} of {other_public} has"
+            covered = next((address for address in _addresses(rules, older) if address in subnet), None)
+            if covered is not None:
+                return f"{subnet} contains {covered}, the public IP of lease {older.key}"
+        for family, other in _parts(rules, older):
+            inside = next((address for address in _addresses(rules, lease) if address in other), None)
+            if inside is not None:
+                return f"public IP {inside} lies inside the older lease {older.key}"
+            same = set(rules.claims(lease, family)) & set(rules.claims(older, family))
+            at = rules.address(older, family)
+            if same and lease.subnets.of(family) is not None and rules.address(lease, family) != at:
+                return f"it claims {', '.join(map(str, same))}, which the older lease {older.key} of {at} has"
         return None
 
 
