@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Dict, Iterable, List
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, StoreAuthError
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes
 from ansible_collections.weft.flannel.plugins.module_utils._network import BadLease
@@ -32,6 +34,7 @@ from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import Route
 from flanneld.tables.tun_link import TunLink
 from flanneld.tables.vxlan_link import VxlanLink
+from flanneld.tables.wireguard_link import WireguardLink
 
 from tests.agent.unit.test_command_status import WELL as REPORT
 from tests.support.leases import config, lease
@@ -110,6 +113,7 @@ WELL = Facts(
     nftables="",
     forward_drops=(),
     tx_checksum={"flannel.1": True},
+    public_keys={},
     probes=(Probe(PEER.key, ip_address("192.0.2.3"), 1500, True, True),),
     pings=True,
 )
@@ -169,6 +173,43 @@ UDP_WELL = replace(
 UDP_UNATTACHED = replace(
     UDP_WELL, links={**UDP_WELL.links, "flannel0": TunLink("flannel0", 1472, attached=False)}
 )
+
+
+KEY, OTHER_KEY = (base64.b64encode(bytes([number] * 32)).decode() for number in (1, 2))
+
+
+def over_wireguard(public_key: str, ipv6: bool = False) -> Facts:
+    """The same host with wireguard and one device, which has that key; its lease tells KEY. ipv6: it is on, too."""
+    document = {"Network": "10.5.0.0/16", "Backend": {"Type": "wireguard", "Mode": "auto"}}
+    cfg = parse_config(
+        json.dumps({**document, **({"EnableIPv6": True, "IPv6Network": "fd05::/48"} if ipv6 else {})})
+    )
+    data = json.dumps({"PublicKey": KEY, "Port": 51820})
+    attributes = Attributes(ip_address("192.0.2.1"), None, "wireguard", data, data if ipv6 else None)
+    return replace(
+        WELL,
+        store=replace(STORE, leases=(replace(OWN, attributes=attributes),)),
+        config=cfg,
+        links={**WELL.links, "flannel-wg": WireguardLink("flannel-wg", 1450)},
+        fdb=(),
+        devices=dict.fromkeys(cfg.families, "flannel-wg"),
+        udp_ports=frozenset({51820}),
+        tx_checksum={},
+        public_keys={"flannel-wg": public_key},
+        sysctls={**WELL.sysctls, "net/ipv6/conf/all/forwarding": "1"},
+    )
+
+
+def test_a_host_with_wireguard_that_is_well_has_nothing_to_tell() -> None:
+    assert told(over_wireguard(KEY)) == []
+    assert told(over_wireguard(KEY, ipv6=True)) == []
+    unreadable = replace(over_wireguard(KEY), public_keys={})
+    assert told(unreadable) == []
+
+
+def test_one_device_for_both_families_is_told_of_once() -> None:
+    lines = told(over_wireguard(OTHER_KEY, ipv6=True))
+    assert len([line for line in lines if line.startswith("FAIL")]) == 1
 
 
 def test_a_host_that_is_well_has_nothing_to_tell() -> None:
@@ -364,6 +405,18 @@ CASES = {
         FAIL,
         "UDP port 8285 is in use by another program",
         "ss -lunp sport = :8285",
+    ),
+    "another WireGuard key": (
+        over_wireguard(OTHER_KEY),
+        FAIL,
+        f"flannel-wg has the key {OTHER_KEY}, and our lease tells the others {KEY}",
+        "restart the agent, which publishes the key of the device",
+    ),
+    "no WireGuard key": (
+        over_wireguard(""),
+        FAIL,
+        f"flannel-wg has no key, and our lease tells the others {KEY}",
+        "wg show flannel-wg public-key",
     ),
     "FDB leads elsewhere": (
         replace(WELL, fdb=(FdbEntry("flannel.1", PEER_MAC, ip_address("192.0.2.33")),)),

@@ -136,3 +136,22 @@ def test_status_check_and_secrets(pair: Cluster) -> None:
     secret = show(one).private_key
     assert secret not in json.dumps(status)
     assert secret not in one.agent.log
+
+
+def test_check_tells_of_a_key_that_is_not_that_of_the_lease(pair: Cluster) -> None:
+    """The agent that starts again publishes what the device has, and the other host follows."""
+    one, two = pair.nodes
+    command = ("python3", "/checkout/build/flanneld.pyz", "check", f"--etcd-endpoints={pair.etcd.endpoint}")
+    line = "the device has the key of our lease"
+    assert f"ok    {line}" in one.host.execute(*command, check=False)
+    before = show(one).public_key
+    one.agent.stop()
+    one.host.execute(
+        "sh", "-c", "wg genkey > /run/key && wg set flannel-wg private-key /run/key; rm /run/key"
+    )
+    said = one.host.execute(*command, check=False)
+    assert f"flannel-wg has the key {show(one).public_key}, and our lease tells the others {before}" in said
+    one.agent.start()
+    one.agent.wait_ready()
+    assert_ping(one.container, two.container)
+    assert f"ok    {line}" in one.host.execute(*command, check=False)

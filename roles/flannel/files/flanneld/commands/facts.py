@@ -42,6 +42,8 @@ from flanneld.tables.route import Route, read_routes
 from flanneld.tables.scope import Scope
 from flanneld.tables.verdicts import Flow
 from flanneld.tables.vxlan_link import VxlanLink
+from flanneld.tables.wireguard_link import WireguardLink
+from flanneld.tables.wireguard_netlink import read_device
 
 USUAL_PREFIXES = (
     "/coreos.com/network",
@@ -77,8 +79,9 @@ class Facts:
 
     sysctls: by path below /proc/sys, None for what does not exist. capabilities: of the agent, or of this process when
     none runs (capabilities(7), CapEff). udp_ports: local ports that somebody has opened. iptables, nftables: the
-    rules as their programs print them, "" without such a program. tx_checksum: by name of our devices. pings: there
-    is a program to probe with. bare_bridges: those whose MTU says nothing.
+    rules as their programs print them, "" without such a program. tx_checksum: by name of our devices. public_keys: by
+    name of our WireGuard devices, "" for one without. pings: there is a program to probe with. bare_bridges: those
+    whose MTU says nothing.
     """
 
     settings: Settings
@@ -104,6 +107,7 @@ class Facts:
     nftables: str
     forward_drops: Tuple[Tuple[str, str], ...]
     tx_checksum: Mapping[str, bool]
+    public_keys: Mapping[str, str]
     probes: Tuple[Probe, ...]
     pings: bool
 
@@ -182,6 +186,7 @@ def read_facts(settings: Settings) -> Facts:
         nftables=_read_rules("nft", "list", "ruleset"),
         forward_drops=_read_forward_drops(tuple(_list_flows(config, report, devices, addresses))),
         tx_checksum=dict(_read_tx_checksums(devices, links)),
+        public_keys=dict(_read_public_keys(devices, links)),
         probes=_probe(
             store, _find_own_key(report, remembered), _find_sizes(config, devices, links, subnet_env)
         ),
@@ -350,3 +355,12 @@ def _read_tx_checksums(
         if isinstance(links.get(name), VxlanLink):
             with contextlib.suppress(OSError):
                 yield name, read_tx_checksum(name)
+
+
+def _read_public_keys(devices: Mapping[Family, str], links: Mapping[str, Link]) -> Iterator[Tuple[str, str]]:
+    for name in set(devices.values()):
+        if isinstance(links.get(name), WireguardLink):
+            with contextlib.suppress(FlannelError):  # only root may read it
+                found = read_device(name)
+                if found is not None:
+                    yield name, found.public_key

@@ -12,6 +12,7 @@ from typing import Dict, Iterator, List
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family, family_of
 
 from flanneld.backends.vxlan import OVERHEAD, vtep_mac
+from flanneld.backends.wireguard_peers import read_data
 from flanneld.commands.checks import FAIL, WARN, Check, Finding
 from flanneld.commands.facts import Facts
 from flanneld.tables.device import Link, OtherLink
@@ -75,6 +76,24 @@ def _check_mac(facts: Facts, family: Family, link: VxlanLink) -> Iterator[Findin
             "/etc/systemd/network/50-flannel.link with MACAddressPolicy=none (the role writes it)"
         )
         yield Finding(FAIL, f"{link.name} has MAC {link.mac}, and our lease tells the others {told}", step)
+
+
+def check_public_key(facts: Facts) -> Iterator[Finding]:
+    """No handshake with anybody: the others encrypt for a key that the device does not have."""
+    told = {
+        (name, data.public_key): facts.public_keys[name]
+        for family, name in facts.devices.items()
+        for data in [read_data(facts.own_lease, family) if facts.own_lease is not None else None]
+        if data is not None and name in facts.public_keys
+    }
+    for (name, published), found in told.items():
+        if found != published:
+            has = f"has the key {found}" if found else "has no key"
+            step = (
+                "restart the agent, which publishes the key of the device; if it comes back, another program sets "
+                f"it (wg-quick, a second flanneld): wg show {name} public-key"
+            )
+            yield Finding(FAIL, f"{name} {has}, and our lease tells the others {published}", step)
 
 
 def check_mtu(facts: Facts) -> Iterator[Finding]:
@@ -227,6 +246,7 @@ CHECKS = (
     Check("no other rule drops what containers send", check_forward_drops),
     Check("br_netfilter", check_br_netfilter),
     Check("the device is ours and has our MAC", check_device),
+    Check("the device has the key of our lease", check_public_key, needs_store=True),
     Check("MTU", check_mtu),
     Check("the way to the others carries full packets", check_path, needs_store=True),
     Check("checksum offload", check_checksums),
