@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from flanneld.outputs.report import (
+    DropReport,
     ErrorReport,
     InterfaceReport,
     LeaseReport,
@@ -13,6 +14,7 @@ from flanneld.outputs.report import (
     Report,
     StoreReport,
     TableReport,
+    UdpReport,
 )
 
 
@@ -77,5 +79,7 @@ def make_report() -> Report:
             TableReport("link", wanted=21, wrong=22, problems=23, repairs=24),
             TableReport("route", wanted=31, wrong=32, problems=33, repairs=34),
         ),
+        udp=UdpReport(sent_packets=61, sent_bytes=62000, received_packets=63, received_bytes=64000),
+        udp_dropped=tuple(DropReport(f"way {n}", f"reason {n}", 71 + n) for n in range(5)),
         last_errors=tuple(ErrorReport(41.5 + n, 51 + n, f"error {n}") for n in range(8)),
     )

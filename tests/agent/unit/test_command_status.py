@@ -21,6 +21,7 @@ from flanneld.commands.status_text import format_seconds, format_status
 from flanneld.commands.traces import find_next_step
 from flanneld.instance import Instance
 from flanneld.outputs.report import (
+    DropReport,
     ErrorReport,
     InterfaceReport,
     LeaseReport,
@@ -28,6 +29,7 @@ from flanneld.outputs.report import (
     Report,
     StoreReport,
     TableReport,
+    UdpReport,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,6 +72,8 @@ WELL = Report(
         TableReport("route", 2, 0, 0, 3),
         TableReport("nftables", 0, 0, 0, 0),
     ),
+    udp=None,
+    udp_dropped=(),
     last_errors=(),
 )
 ILL = replace(
@@ -113,6 +117,17 @@ RESERVED = replace(
     WELL, lease=LeaseReport("10.5.72.0-24", "10.5.72.0/24", "fd05:0:0:48::/64", True, None, None, True, 0)
 )
 
+UDP = replace(
+    WELL,
+    backend="udp",
+    udp=UdpReport(4711, 5000000, 17, 800),
+    udp_dropped=(
+        DropReport("out", "no_peer", 12),
+        DropReport("out", "ttl", 0),
+        DropReport("in", "overrun", 3),
+    ),
+)
+
 
 @pytest.mark.parametrize(
     ("name", "report", "all_peers"),
@@ -122,6 +137,7 @@ RESERVED = replace(
         ("status-not-ready", ILL, False),
         ("status-starting", STARTING, False),
         ("status-reservation", RESERVED, False),
+        ("status-udp", UDP, False),
     ],
 )
 def test_the_text(name: str, report: Report, all_peers: bool) -> None:

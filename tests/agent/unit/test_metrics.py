@@ -65,6 +65,13 @@ TRUTH = {
     "flannel_table_wrong": [({"table": "link"}, 22), ({"table": "route"}, 32)],
     "flannel_table_problems": [({"table": "link"}, 23), ({"table": "route"}, 33)],
     "flannel_table_repairs_total": [({"table": "link"}, 24), ({"table": "route"}, 34)],
+    "flannel_udp_sent_packets_total": [({}, 61)],
+    "flannel_udp_sent_bytes_total": [({}, 62000)],
+    "flannel_udp_received_packets_total": [({}, 63)],
+    "flannel_udp_received_bytes_total": [({}, 64000)],
+    "flannel_udp_dropped_packets_total": [
+        ({"direction": f"way {n}", "reason": f"reason {n}"}, 71 + n) for n in range(5)
+    ],
 }
 
 
@@ -112,12 +119,26 @@ def test_the_opposite_of_each_truth():
 
 def test_an_agent_that_starts_has_no_lease_and_no_interface():
     bare = dataclasses.replace(
-        make_report(), lease=None, interface=None, peers=(), tables=(), unreadable=(), last_errors=()
+        make_report(),
+        lease=None,
+        interface=None,
+        peers=(),
+        tables=(),
+        unreadable=(),
+        last_errors=(),
+        udp=None,
+        udp_dropped=(),
     )
     found = scrape(bare)
     assert found["flannel_lease_held"] == [({}, 0)]
     assert found["flannel_peers"] == [({"state": state}, 0) for state in ("peer", "refused", "kept")]
-    for absent in ("flannel_lease_info", "flannel_interface_info", "flannel_table_wanted"):
+    for absent in (
+        "flannel_lease_info",
+        "flannel_interface_info",
+        "flannel_table_wanted",
+        "flannel_udp_sent_packets_total",
+        "flannel_udp_dropped_packets_total",
+    ):
         assert absent not in found
 
 

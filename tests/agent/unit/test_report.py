@@ -17,7 +17,7 @@ from typing import Any, Iterator, Optional, get_type_hints
 import pytest
 from flanneld.outputs.http import show_health, show_metrics, show_readiness, show_status
 from flanneld.outputs.metrics import FIGURES
-from flanneld.outputs.report import InterfaceReport, LeaseReport, Report
+from flanneld.outputs.report import InterfaceReport, LeaseReport, Report, UdpReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,7 +126,7 @@ def test_each_field_of_the_json_is_what_the_report_says(path):
 def test_the_json_has_all_entries_and_nothing_else():
     document = json.loads(show_status(REPORT).body)
     assert list(document) == [field.name for field in dataclasses.fields(Report)]
-    for name in ("peers", "tables", "last_errors"):
+    for name in ("peers", "tables", "udp_dropped", "last_errors"):
         assert document[name] == [dataclasses.asdict(entry) for entry in getattr(REPORT, name)]
 
 
@@ -154,7 +154,7 @@ def draw(kind: Any) -> st.SearchStrategy[Any]:
         return SIMPLE[kind]
     if dataclasses.is_dataclass(kind):
         return st.builds(kind, **{name: draw(hint) for name, hint in get_type_hints(kind).items()})
-    for part in (LeaseReport, InterfaceReport):
+    for part in (LeaseReport, InterfaceReport, UdpReport):
         if kind == Optional[part]:
             return st.none() | draw(part)
     (inner, _ellipsis) = kind.__args__

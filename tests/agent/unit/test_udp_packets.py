@@ -6,12 +6,26 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import struct
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import List, Sequence
 
 import pytest
+from flanneld.udp.coalescing import measure
+from flanneld.udp.counts import (
+    DROPS,
+    FOREIGN,
+    IN_MALFORMED,
+    IN_TTL,
+    NO_PEER,
+    OUT_MALFORMED,
+    OUT_NOT_IPV4,
+    OUT_TTL,
+    WRONG_HOST,
+)
 from flanneld.udp.packet import decrement_ttl, read_header
 from flanneld.udp.peer_map import PeerMap
 from flanneld.udp.segmentation import PLAIN, VIRTIO_HEADER
@@ -278,7 +292,55 @@ def test_what_cannot_come_from_there_is_dropped_and_told(inner, outer):
     traffic.suspect = lambda *what: told.append(what[1:])
     assert from_wire([udp(inner, HERE, b"")], outer, traffic) == []
     assert told == [(inner, outer)]
-    assert sum(traffic.dropped.values()) == 1
+    assert sum(traffic.counts.dropped.values()) == 1
+
+
+def test_the_page_of_the_backend_explains_every_reason():
+    page = (Path(__file__).resolve().parents[3] / "docs/backends/udp.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(out|in)` \| `(\w+)` \|", page, re.MULTILINE)
+    assert rows == [(drop.direction, drop.reason) for drop in DROPS]
+
+
+@pytest.mark.parametrize(
+    ("packet", "virtio", "drop"),
+    [
+        (b"\x60" + bytes(39), PLAIN, OUT_NOT_IPV4),
+        (udp(HERE, NOWHERE, b""), PLAIN, NO_PEER),
+        (udp(HERE, THERE, b"", ttl=1), PLAIN, OUT_TTL),
+        (udp(HERE, THERE, b""), VIRTIO_HEADER.pack(0, 3, 28, 8, 0, 0), OUT_MALFORMED),
+    ],
+)
+def test_each_reason_on_the_way_out(packet, virtio, drop):
+    traffic = make_traffic()
+    to_wire(packet, virtio, traffic)
+    assert {key: count for key, count in traffic.counts.dropped.items() if count} == {drop: 1}
+
+
+@pytest.mark.parametrize(
+    ("packet", "outer", "drop"),
+    [
+        (b"\x60" + bytes(39), PUBLIC, IN_MALFORMED),
+        (udp(NOWHERE, HERE, b""), PUBLIC, FOREIGN),
+        (udp(THERE, HERE, b""), OTHER_PUBLIC, WRONG_HOST),
+        (udp(THERE, HERE, b"", ttl=1), PUBLIC, IN_TTL),
+    ],
+)
+def test_each_reason_on_the_way_in(packet, outer, drop):
+    traffic = make_traffic()
+    from_wire([packet], outer, traffic)
+    assert {key: count for key, count in traffic.counts.dropped.items() if count} == {drop: 1}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 45])
+def test_a_frame_counts_as_the_packets_that_it_stands_for(count):
+    packets = stream(count)
+    bundle = memoryview(bytearray(b"".join(packets)))
+    frames = make_traffic().from_wire(bundle, len(packets[0]), PUBLIC)
+    found = [measure(frame) for frame in frames]
+    assert len(frames) < count or count == 1
+    assert sum(one for one, _octets in found) == count
+    assert sum(octets for _one, octets in found) == sum(map(len, packets))
+    assert (frames[0][0] is PLAIN) == (count == 1)
 
 
 def stream(count: int, size: int = MSS, **fields: int) -> List[bytes]:

@@ -37,7 +37,7 @@ from flanneld.plan import (
 )
 from flanneld.reconciler import WHOLE_TABLE
 from flanneld.startup import choose
-from flanneld.tables import KernelError, Worker
+from flanneld.tables import Forwarder, KernelError, Worker
 from flanneld.tables.link import read_links
 from flanneld.tables.notifications import (
     KernelMessages,
@@ -48,6 +48,7 @@ from flanneld.tables.notifications import (
 )
 from flanneld.tables.policy import PolicyTable
 from flanneld.tables.underlay import Underlay, read_interfaces, read_underlay
+from flanneld.udp.counts import Counts
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class DataPath:
         additional = list_additional(host, self._backend, scope)
         self._read_periodically = (*NETLINK, *(table.name for table in additional))
         self._additional = additional
+        self._forwarders = tuple(table for table in additional if isinstance(table, Forwarder))
         tables = make_tables(node.instance, scope, self._ours, additional)
         self.reconciler = DividedReconciler(tables)
 
@@ -236,6 +238,10 @@ class DataPath:
     def mtu(self) -> int:
         """Of a container's interface."""
         return self._backend.mtu(self.node.config, self.underlay.mtu)
+
+    def read_counts(self) -> Optional[Counts]:
+        """What this process itself has forwarded; None where the kernel does it."""
+        return next((table.read_counts() for table in self._forwarders), None)
 
     @property
     def devices(self) -> AbstractSet[str]:

@@ -20,15 +20,18 @@ from flanneld.options import Options
 from flanneld.outputs.journal import LastErrors
 from flanneld.outputs.notify import notify
 from flanneld.outputs.report import (
+    DropReport,
     InterfaceReport,
     LeaseReport,
     PeerReport,
     Report,
     StoreReport,
     TableReport,
+    UdpReport,
 )
 from flanneld.standing import Standing
 from flanneld.startup import Joined
+from flanneld.udp.counts import Counts
 
 STARTED = time.monotonic()
 
@@ -107,7 +110,7 @@ class Readiness:
     def make_report(self) -> Report:
         """Everything, now."""
         node, standing = self._path.node, self._standing
-        reasons = tuple(self.find_reasons())
+        reasons, counts = tuple(self.find_reasons()), self._path.read_counts()
         return Report(
             version=__version__,
             instance=node.instance.name,
@@ -159,6 +162,8 @@ class Readiness:
                 TableReport(one.name, one.wanted, one.wrong, one.problems, one.repairs)
                 for one in self._path.reconciler.figures()
             ),
+            udp=None if counts is None else _report_counts(counts),
+            udp_dropped=() if counts is None else tuple(_report_drops(counts)),
             last_errors=self._errors.recent_errors(),
         )
 
@@ -174,6 +179,15 @@ class Readiness:
                 reason=peer.reason,
                 data_path="" if peer.state == "refused" else "ok" if error is None else str(error),
             )
+
+
+def _report_counts(counts: Counts) -> UdpReport:
+    return UdpReport(counts.sent_packets, counts.sent_bytes, counts.received_packets, counts.received_bytes)
+
+
+def _report_drops(counts: Counts) -> Iterator[DropReport]:
+    for drop, packets in counts.dropped.items():
+        yield DropReport(drop.direction, drop.reason, packets)
 
 
 def report_starting(options: Options, identity: Identity, errors: LastErrors, waiting_for: str) -> Report:
@@ -200,5 +214,7 @@ def report_starting(options: Options, identity: Identity, errors: LastErrors, wa
         peers=(),
         unreadable=(),
         tables=(),
+        udp=None,
+        udp_dropped=(),
         last_errors=errors.recent_errors(),
     )

@@ -14,6 +14,7 @@ from typing import Any, Mapping, Optional, Type, TypeVar
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
 from flanneld.outputs.report import (
+    DropReport,
     ErrorReport,
     InterfaceReport,
     LeaseReport,
@@ -21,12 +22,23 @@ from flanneld.outputs.report import (
     Report,
     StoreReport,
     TableReport,
+    UdpReport,
 )
 
 _SECONDS = 10.0
 _PATH = "/status"
-_SINGLE: Mapping[str, type] = {"lease": LeaseReport, "interface": InterfaceReport, "store": StoreReport}
-_MANY: Mapping[str, type] = {"peers": PeerReport, "tables": TableReport, "last_errors": ErrorReport}
+_SINGLE: Mapping[str, type] = {
+    "lease": LeaseReport,
+    "interface": InterfaceReport,
+    "store": StoreReport,
+    "udp": UdpReport,
+}
+_MANY: Mapping[str, type] = {
+    "peers": PeerReport,
+    "tables": TableReport,
+    "udp_dropped": DropReport,
+    "last_errors": ErrorReport,
+}
 
 Part = TypeVar("Part")
 

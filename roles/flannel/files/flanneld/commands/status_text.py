@@ -23,6 +23,7 @@ def format_status(report: Report, all_peers: bool) -> str:
             *_facts(report),
             *_peers(report, all_peers),
             *_data_path(report.tables),
+            *_traffic(report),
             *_section("to do", report.pending),
             *_section("keys in the store that are no leases", report.unreadable),
             *_section(
@@ -134,6 +135,20 @@ def _data_path(tables: Sequence[TableReport]) -> Iterator[str]:
         if table.wanted or table.wrong or table.problems or table.repairs
     ]
     yield from _table(cells if len(cells) > 1 else [])
+
+
+def _traffic(report: Report) -> Iterator[str]:
+    """What this process forwards itself, with the backend udp."""
+    if report.udp is None:
+        return
+    udp, dropped = report.udp, [drop for drop in report.udp_dropped if drop.packets]
+    for title, packets, octets in (
+        ("sent", udp.sent_packets, udp.sent_bytes),
+        ("received", udp.received_packets, udp.received_bytes),
+    ):
+        yield _row(title, f"{packets} packets, {octets} bytes")
+    yield _row("dropped", f"{sum(drop.packets for drop in dropped)} packets")
+    yield from _table([(drop.direction, drop.reason, str(drop.packets)) for drop in dropped])
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

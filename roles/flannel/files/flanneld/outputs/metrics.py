@@ -102,6 +102,15 @@ def _per_table(field: str) -> Callable[[Report], List[Sample]]:
     return lambda report: [((table.name,), float(getattr(table, field))) for table in report.tables]
 
 
+def _of_udp(field: str) -> Callable[[Report], List[Sample]]:
+    """None but with the backend udp."""
+    return lambda report: [] if report.udp is None else [((), float(getattr(report.udp, field)))]
+
+
+def _count_drops(report: Report) -> List[Sample]:
+    return [((drop.direction, drop.reason), float(drop.packets)) for drop in report.udp_dropped]
+
+
 def _count_phases(report: Report) -> List[Sample]:
     return [((phase,), float(report.phase == phase)) for phase in PHASES]
 
@@ -263,6 +272,33 @@ FIGURES: Tuple[Figure, ...] = (
         "Objects that were right and had to be put right again since the agent started.",
         _per_table("repairs"),
         ("table",),
+        counts=True,
+    ),
+    # what this process forwards itself
+    Figure(
+        "flannel_udp_sent_packets_total",
+        "Packets that the backend udp has sent to other hosts since the agent started; absent with other backends.",
+        _of_udp("sent_packets"),
+        counts=True,
+    ),
+    Figure("flannel_udp_sent_bytes_total", "Bytes of these packets.", _of_udp("sent_bytes"), counts=True),
+    Figure(
+        "flannel_udp_received_packets_total",
+        "Packets that the backend udp has received from other hosts since the agent started.",
+        _of_udp("received_packets"),
+        counts=True,
+    ),
+    Figure(
+        "flannel_udp_received_bytes_total",
+        "Bytes of these packets.",
+        _of_udp("received_bytes"),
+        counts=True,
+    ),
+    Figure(
+        "flannel_udp_dropped_packets_total",
+        "Packets that the backend udp has dropped since the agent started.",
+        _count_drops,
+        ("direction", "reason"),
         counts=True,
     ),
 )

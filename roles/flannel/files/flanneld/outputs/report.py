@@ -94,6 +94,26 @@ class StoreReport:
 
 
 @dataclass(frozen=True)
+class UdpReport:
+    """What the backend udp has forwarded in this process: packets of containers, and their bytes, to other hosts and
+    from them."""
+
+    sent_packets: int
+    sent_bytes: int
+    received_packets: int
+    received_bytes: int
+
+
+@dataclass(frozen=True)
+class DropReport:
+    """Packets that it has not forwarded. direction: "out" or "in". reason: see docs/backends/udp.md."""
+
+    direction: str
+    reason: str
+    packets: int
+
+
+@dataclass(frozen=True)
 class ErrorReport:
     """Something that went wrong. ago: seconds since the last time. count: how often, since the start."""
 
@@ -108,7 +128,8 @@ class Report:
 
     phase: "starting" (see waiting_for), "serving", "stopping". ready: what subnet.env promises holds.
     not_ready: the reasons why not, each with its next step. pending: what somebody has to do for a change to take
-    effect ("restart Docker: ..."). unreadable: keys below subnets/ that are no leases. mtu: FLANNEL_MTU.
+    effect ("restart Docker: ..."). unreadable: keys below subnets/ that are no leases. mtu: FLANNEL_MTU. udp: None with
+    other backends, whose packets the kernel forwards.
     """
 
     version: str
@@ -132,4 +153,6 @@ class Report:
     peers: Tuple[PeerReport, ...]
     unreadable: Tuple[str, ...]
     tables: Tuple[TableReport, ...]
+    udp: Optional[UdpReport]
+    udp_dropped: Tuple[DropReport, ...]
     last_errors: Tuple[ErrorReport, ...]

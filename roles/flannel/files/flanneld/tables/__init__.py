@@ -30,6 +30,8 @@ from typing import (
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
+from flanneld.udp.counts import Counts
+
 Key = Hashable
 
 
@@ -127,6 +129,14 @@ class Table(Protocol):
 
     def notice(self, message: Any) -> Optional[Notice]:
         """What a kernel notification means for this table; None when it is about something else."""
+
+
+@runtime_checkable
+class Forwarder(Protocol):
+    """A table whose objects forward packets in this process, and count them."""
+
+    def read_counts(self) -> Counts:
+        """As they are now."""
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
+from flanneld.udp.counts import Counts
 from flanneld.udp.loop import Forwarding
 from flanneld.udp.peer_map import PeerMap
 from flanneld.udp.traffic import Traffic
@@ -59,9 +60,10 @@ class UdpPeer:
 
 @dataclass
 class UserSpace:
-    """What both tables are about: the path that runs, if one does, and the peers, which outlive it."""
+    """What both tables are about: the path that runs, if one does, and peers and counts, which outlive it."""
 
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
+    counts: Counts = field(default_factory=Counts)
     path: Optional[UdpPath] = None
     forwarding: Optional[Forwarding] = None
 
@@ -102,10 +104,15 @@ class UdpPathTable:
         self._space.path, self._space.forwarding = None, None
 
     def _start(self, path: UdpPath) -> None:
-        traffic = Traffic(path.own.packed, self._space.peers)
+        traffic = Traffic(path.own.packed, self._space.peers, counts=self._space.counts)
         forwarding = Forwarding(path.device, str(path.local), path.port, traffic)
         forwarding.start()
         self._space.path, self._space.forwarding = path, forwarding
+
+    def read_counts(self) -> Counts:
+        """Of all paths so far."""
+        forwarding = self._space.forwarding
+        return self._space.counts.copy() if forwarding is None else forwarding.read_counts()
 
     def notice(self, message: object) -> Optional[Notice]:
         """None: the link table hears of the device."""

@@ -35,7 +35,7 @@ from .segmentation import (
 )
 
 Frame = Tuple[Buffer, ...]
-"""What one write to the TUN consists of: a virtio header, and a packet."""
+"""What one write to the TUN consists of: a virtio header (PLAIN itself for one packet), and a packet."""
 
 _ACK, _ECE = 0x10, 0x40
 _LAST_ONES = PSH | FIN
@@ -75,6 +75,14 @@ def coalesce(packets: Sequence[memoryview]) -> List[Frame]:
     if run is not None:
         frames.append(run.make_frame())
     return frames
+
+
+def measure(frame: Frame) -> Tuple[int, int]:
+    """How many packets a frame stands for, and their bytes, with headers of its own for each."""
+    _flags, gso, headers, size, _start, _offset = VIRTIO_HEADER.unpack(frame[0])
+    total = sum(map(len, frame)) - VIRTIO_HEADER.size
+    packets = 1 if gso != GSO_TCPV4 else -((headers - total) // size)
+    return packets, total + (packets - 1) * headers
 
 
 def _read_part(packet: memoryview) -> Optional[_Part]:

@@ -13,9 +13,22 @@ import socket
 import struct
 import threading
 import time
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
+from .coalescing import measure
+from .counts import (
+    FOREIGN,
+    IN_MALFORMED,
+    IN_REFUSED,
+    OUT_REFUSED,
+    OVERRUN,
+    TOO_LARGE,
+    WRONG_HOST,
+    Counts,
+    Drop,
+)
 from .packet import Buffer
+from .segmentation import PLAIN
 from .traffic import Datagrams, Packet, Traffic
 from .tun import VIRTIO_HEADER_BYTES, open_queue, read_name
 
@@ -24,7 +37,8 @@ log = logging.getLogger(__name__)
 Target = Tuple[str, int]
 
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = socket.IPPROTO_UDP, 103, 104  # linux/udp.h
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_MEMINFO = 32, 33, 55  # asm-generic/socket.h
+_MEMINFO = struct.Struct("=32xI")  # linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth of its numbers
 _SOCKET_BYTES = 4 << 20
 _MOST_SEGMENTS = 64  # UDP_MAX_SEGMENTS of linux/udp.h; 128 since 6.9
 _MOST_BYTES = 65507  # what fits a UDP datagram
@@ -37,6 +51,10 @@ _STEP = struct.Struct("=i")
 _TUN_LOST = (errno.EBADF, errno.EBADFD)
 _UNSEGMENTED = (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT)
 """What the kernel says when it does not cut for this device, or not at that size."""
+_SUSPICIONS = {
+    FOREIGN: "from no peer's subnet",
+    WRONG_HOST: "from another host than the peer's lease says",
+}
 _STOP_SECONDS = 5.0
 _TOLD_EVERY = 60.0
 
@@ -44,16 +62,16 @@ _TOLD_EVERY = 60.0
 class Forwarding:
     """A TUN queue, a UDP socket and the thread between them, from `start` until `stop`, or until the TUN is deleted.
 
-    traffic: what becomes of each packet. unsent: packets that the kernel did not take.
+    traffic: what becomes of each packet, and the counts, which outlive the path.
     """
 
     def __init__(self, device: str, local: str, port: int, traffic: Traffic) -> None:
         self._device = device
         self._port = port
         self.traffic = traffic
-        self.unsent = 0
+        self._counts = traffic.counts
         self._segments = True
-        self._told: Dict[str, float] = {}
+        self._told: Dict[Drop, float] = {}
         traffic.suspect = self._tell_suspicion
         self._socket = _open_socket(local, port)
         try:
@@ -87,6 +105,14 @@ class Forwarding:
             except OSError:
                 return False
 
+    def read_counts(self) -> Counts:
+        """As they are now."""
+        with self._closing:
+            counts = self._counts.copy()
+            if self._open:
+                counts.dropped[OVERRUN] += _count_overruns(self._socket)
+            return counts
+
     # --- the thread
 
     def _run(self) -> None:
@@ -105,6 +131,7 @@ class Forwarding:
     def _close(self) -> None:
         with self._closing:
             self._open = False
+            self._counts.dropped[OVERRUN] += _count_overruns(self._socket)
             os.close(self._tun)  # the device loses its carrier, of which the kernel tells everybody
             self._socket.close()
             self._wakeup.close()
@@ -125,85 +152,117 @@ class Forwarding:
     def _empty_tun(self) -> None:
         readv, tun, buffers = os.readv, self._tun, (self._virtio, self._from_tun)
         to_wire, virtio, packets = self.traffic.to_wire, self._virtio, self._from_tun
+        count = octets = 0
         for _turn in range(_AT_ONCE):
             try:
                 size = readv(tun, buffers)
             except BlockingIOError:
-                return
+                break
             outcome = to_wire(virtio, packets[: size - VIRTIO_HEADER_BYTES])
             if isinstance(outcome, Datagrams):
-                self._send(outcome)
+                taken = self._send(outcome)
+                count += taken[0]
+                octets += taken[1]
             elif outcome is not None:
-                self._write(outcome)
+                self._write(outcome)  # an answer, not a packet of another host
+        self._counts.sent_packets += count
+        self._counts.sent_bytes += octets
 
     def _empty_socket(self) -> None:
         receive, buffers = self._socket.recvmsg_into, (self._from_wire,)
-        from_wire, bundle = self.traffic.from_wire, self._from_wire
+        from_wire, bundle, write = self.traffic.from_wire, self._from_wire, self._write
+        count = octets = 0
         for _turn in range(_AT_ONCE):
             try:
                 size, control, _flags, sender = receive(buffers, _CONTROL_BYTES)
             except BlockingIOError:
-                return
+                break
             except OSError:  # an ICMP error about something that was sent
                 continue
             if size == 0:
+                self._counts.dropped[IN_MALFORMED] += 1
                 continue
             step = _STEP.unpack(control[0][2])[0] if control else size
             for frame in from_wire(bundle[:size], step, sender[0]):
-                self._write(frame)
+                if not write(frame):
+                    self._counts.dropped[IN_REFUSED] += measure(frame)[0]
+                elif frame[0] is PLAIN:  # measured without a call
+                    count += 1
+                    octets += len(frame[1])
+                else:
+                    measured = measure(frame)
+                    count += measured[0]
+                    octets += measured[1]
+        self._counts.received_packets += count
+        self._counts.received_bytes += octets
 
-    def _write(self, frame: Sequence[Buffer]) -> None:
+    def _write(self, frame: Sequence[Buffer]) -> bool:
+        """False: the kernel did not take it, because the device is down (EIO), or memory is short."""
         try:
             os.writev(self._tun, frame)
         except OSError as error:
             if error.errno in _TUN_LOST:
                 raise
-            self.unsent += 1  # the device is down (EIO), or memory is short
+            return False
+        return True
 
-    def _send(self, datagrams: Datagrams) -> None:
+    def _send(self, datagrams: Datagrams) -> Tuple[int, int]:
+        """Packets that the kernel took, and their bytes."""
         target, packets = (datagrams.address, self._port), datagrams.packets
         if len(packets) == 1:
-            self._send_one(packets[0], target)
-            return
-        step = sum(map(len, packets[0]))
+            size = self._send_one(packets[0], target)
+            return size > 0, size
+        step, count, octets = sum(map(len, packets[0])), 0, 0
         at_once = min(_MOST_SEGMENTS, _MOST_BYTES // step)
         for first in range(0, len(packets), at_once):
             some = packets[first : first + at_once]
-            if len(some) == 1 or not self._segments or not self._send_segmented(some, step, target):
-                for packet in some:
-                    self._send_one(packet, target)
+            at_one_go = self._send_segmented(some, step, target) if len(some) > 1 and self._segments else None
+            if at_one_go is not None:
+                count += len(some) if at_one_go else 0
+                octets += at_one_go
+                continue
+            for packet in some:
+                size = self._send_one(packet, target)
+                count += size > 0
+                octets += size
+        return count, octets
 
-    def _send_one(self, packet: Packet, target: Target) -> None:
+    def _send_one(self, packet: Packet, target: Target) -> int:
+        """Its bytes; 0 when the kernel did not take it."""
         try:
             if len(packet) == 1:
-                self._socket.sendto(packet[0], target)
-            else:
-                self._socket.sendmsg(packet, (), 0, target)
-        except OSError:  # no route, no memory, a firewall: as on any link, it is lost
-            self.unsent += 1
+                return self._socket.sendto(packet[0], target)
+            return self._socket.sendmsg(packet, (), 0, target)
+        except OSError as error:  # no route, no memory, a firewall: as on any link, it is lost
+            self._note_refusal(error, 1)
+            return 0
 
-    def _send_segmented(self, packets: Sequence[Packet], step: int, target: Target) -> bool:
-        """False: the kernel does not cut here, and nothing was sent."""
+    def _send_segmented(self, packets: Sequence[Packet], step: int, target: Target) -> Optional[int]:
+        """Their bytes; 0 when they are lost. None: the kernel does not cut here, and nothing was sent."""
         control = ((_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", step)),)
         buffers: List[Buffer] = [part for packet in packets for part in packet]
         try:
-            self._socket.sendmsg(buffers, control, 0, target)
+            return self._socket.sendmsg(buffers, control, 0, target)
         except OSError as error:
             if error.errno in _UNSEGMENTED:
                 # for this network card at all, or for a path whose MTU has shrunk
                 self._segments = self._segments and error.errno in (errno.EINVAL, errno.EMSGSIZE)
-                return False
-            self.unsent += len(packets)
-        return True
+                return None
+            self._note_refusal(error, len(packets))
+            return 0
 
-    def _tell_suspicion(self, reason: str, inner: str, outer: str) -> None:
+    def _note_refusal(self, error: OSError, packets: int) -> None:
+        drop = TOO_LARGE if error.errno == errno.EMSGSIZE else OUT_REFUSED
+        self._counts.dropped[drop] += packets
+
+    def _tell_suspicion(self, drop: Drop, inner: str, outer: str) -> None:
         now = time.monotonic()
-        if now < self._told.get(reason, 0):
+        if now < self._told.get(drop, 0):
             return
-        self._told[reason] = now + _TOLD_EVERY
+        self._told[drop] = now + _TOLD_EVERY
         log.warning(
             "udp: dropped a packet %s: source %s, sent by %s (%d so far, told once a minute)",
-            reason, inner, outer, self.traffic.dropped[reason],
+            _SUSPICIONS[drop], inner, outer, self._counts.dropped[drop],
         )  # fmt: skip
 
 
@@ -237,3 +296,11 @@ def _receive_bundles(made: socket.socket) -> None:
         made.setsockopt(_SOL_UDP, _UDP_GRO, 1)
     except OSError:  # a kernel before 5.0 hands over one by one
         log.debug("udp: no UDP_GRO")
+
+
+def _count_overruns(opened: socket.socket) -> int:
+    """What came and found the queue of the socket full; a bundle of datagrams counts once. 0 before Linux 4.12."""
+    try:
+        return int(_MEMINFO.unpack(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[0])
+    except (OSError, struct.error):
+        return 0

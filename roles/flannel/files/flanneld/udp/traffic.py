@@ -7,11 +7,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .coalescing import Frame, coalesce
+from .counts import (
+    FOREIGN,
+    IN_MALFORMED,
+    IN_TTL,
+    NO_PEER,
+    OUT_MALFORMED,
+    OUT_NOT_IPV4,
+    OUT_TTL,
+    WRONG_HOST,
+    Counts,
+    Drop,
+)
 from .packet import Buffer, Header, answer_net_unreachable, decrement_ttl, read_header
 from .peer_map import PeerMap
 from .segmentation import (
@@ -27,9 +38,6 @@ from .segmentation import (
 
 QUIET_SECONDS = 2.0
 """After a start nobody is told that a destination is unknown: the peers may not be known yet."""
-
-NOT_IPV4, MALFORMED, NO_PEER, TTL_OVER = "not IPv4", "malformed", "to no peer", "TTL over"
-FOREIGN, WRONG_HOST = "from no peer's subnet", "from another host than the peer's lease says"
 
 
 Packet = Tuple[Buffer, ...]
@@ -51,15 +59,15 @@ Outcome = Union[Datagrams, Frame, None]
 class Traffic:
     """Both directions of one path.
 
-    own: address of the TUN, 4 bytes. peers: to be replaced whole, from any thread. dropped: packets by reason.
+    own: address of the TUN, 4 bytes. peers: to be replaced whole, from any thread. counts: here only what is dropped.
     suspect: called for packets of unbelievable origin with the inner source, and the host that sent them.
     """
 
     own: bytes
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
     clock: Callable[[], float] = time.monotonic
-    suspect: Callable[[str, str, str], None] = lambda reason, inner, outer: None
-    dropped: Counter[str] = field(default_factory=Counter)
+    suspect: Callable[[Drop, str, str], None] = lambda drop, inner, outer: None
+    counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self._quiet_until = self.clock() + QUIET_SECONDS
@@ -68,38 +76,38 @@ class Traffic:
         """virtio: its header. packet: as the kernel wrote it to the TUN; it is changed."""
         header = read_header(packet)
         if header is None:
-            self.dropped[NOT_IPV4] += 1
+            self.counts.dropped[OUT_NOT_IPV4] += 1
             return None
         packet = packet[: header.total]
         flags, gso, _hdr_len, size, start, offset = VIRTIO_HEADER.unpack(virtio)
         if gso & ~GSO_ECN == GSO_TCPV4:
             return self._cut_up_to_wire(packet, header, size)
         if gso != GSO_NONE or (flags & NEEDS_CHECKSUM and not finish_checksum(packet, start, offset)):
-            self.dropped[MALFORMED] += 1
+            self.counts.dropped[OUT_MALFORMED] += 1
             return None
         public = self.peers.find(header.destination)
         if public is None:
             return self._answer(packet)
         if not decrement_ttl(packet, header):
-            self.dropped[TTL_OVER] += 1
+            self.counts.dropped[OUT_TTL] += 1
             return None
         return Datagrams(public, ((packet,),))
 
     def _cut_up_to_wire(self, packet: memoryview, header: Header, size: int) -> Outcome:
         public = self.peers.find(header.destination)
         if public is not None and not decrement_ttl(packet, header):
-            self.dropped[TTL_OVER] += 1
+            self.counts.dropped[OUT_TTL] += 1
             return None
         segments = cut_up(packet, header.length, size)
         if segments is None:
-            self.dropped[MALFORMED] += 1
+            self.counts.dropped[OUT_MALFORMED] += 1
             return None
         if public is None:  # one answer, about the first of them
             return self._answer(b"".join(segments[0]))
         return Datagrams(public, segments)
 
     def _answer(self, packet: Buffer) -> Optional[Frame]:
-        self.dropped[NO_PEER] += 1
+        self.counts.dropped[NO_PEER] += 1
         if self.clock() < self._quiet_until:
             return None
         answer = answer_net_unreachable(packet, self.own)
@@ -123,15 +131,15 @@ class Traffic:
         """The packet as it goes on, None when it does not."""
         header = read_header(packet)
         if header is None:
-            self.dropped[MALFORMED] += 1
+            self.counts.dropped[IN_MALFORMED] += 1
             return None
         public = self.peers.find(header.source)
         if public != sender:
-            reason = FOREIGN if public is None else WRONG_HOST
-            self.dropped[reason] += 1
-            self.suspect(reason, socket.inet_ntoa(header.source), sender)
+            drop = FOREIGN if public is None else WRONG_HOST
+            self.counts.dropped[drop] += 1
+            self.suspect(drop, socket.inet_ntoa(header.source), sender)
             return None
         if not decrement_ttl(packet, header):
-            self.dropped[TTL_OVER] += 1
+            self.counts.dropped[IN_TTL] += 1
             return None
         return packet[: header.total]
