@@ -29,7 +29,8 @@ SMALLEST = [
     ("vxlan", V4, 118), ("vxlan", DUAL, 1350), ("vxlan", V6, 1350),
     ("wireguard", V4, 148), ("wireguard", DUAL, 1360),
     ("host-gw", V4, 68), ("host-gw", DUAL, 1280),
-    ("ipip", V4, 88), ("ipsec", V4, 145), ("udp", V4, 96), ("alloc", V4, 68), ("alloc", V6, 1280), ("extension", V4, 68),
+    ("ipip", V4, 88), ("ipsec", V4, 145), ("udp", V4, 96),
+    ("alloc", V4, 68), ("alloc", V6, 1280), ("extension", V4, 68),
 ]  # fmt: skip
 """The smallest MTU of the external interface: 68 or 1280 for the container, and what is around its packet."""
 

@@ -73,6 +73,7 @@ def test_policies_and_connections_are_upstreams(pair: Tuple[Cluster, List[Charon
         for direction, (source, target) in ends.items()
     )
     assert charons[0].connections() == [f"{one.address}-{one.subnet}-{two.subnet}-{two.address}"]
+    assert "hard 3960(sec)" in one.ip("-s xfrm state list nokeys")  # 66 minutes, also without a charon
 
 
 def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, List[Charon]]) -> None:
