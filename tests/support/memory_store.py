@@ -26,7 +26,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._store import (
 # etcd raises shorter leases to this: one and a half of its election time-out of 1 s, rounded up.
 MINIMUM_TTL = 2
 
-POLL_INTERVAL = 0.05
+# Seconds after which a watch has noticed that it shall end, or that leases have run out.
+POLL_INTERVAL = 0.01
 
 
 @dataclass(frozen=True)
