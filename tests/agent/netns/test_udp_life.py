@@ -234,6 +234,7 @@ def test_cleanup_leaves_nothing(cluster: Cluster, end: str) -> None:
     assert "route 10.5.0.0/16 dev flannel0" in said
     assert one.state() == {"routes": [], "firewall": []}
     assert one.foreign_state() == foreign
+    assert not (one.host.run_dir / "flannel" / "udp.json").exists()
     assert "nothing of ours" in one.host.execute(PYTHON, str(BUNDLE), "cleanup", *one.agent.arguments)
 
 

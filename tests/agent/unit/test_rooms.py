@@ -13,16 +13,17 @@ import pytest
 
 AGENT = Path(__file__).resolve().parents[3] / "roles" / "flannel" / "files" / "flanneld"
 FLOORS = (
-    ("__version__", "instance", "udp", "vendored"),
+    ("__version__", "instance", "udp", "vendored", "ending"),
     ("tables",),
     ("backends", "firewall", "leasing", "reconciler", "options"),
     ("outputs", "plan", "consumers", "standing", "apart"),
-    ("last_life", "config_watch"),
+    ("last_life", "config_watch", "resuming"),
     ("other_instances",),
     ("startup", "memory", "desk"),
     ("datapath",),
     ("readiness",),
     ("daemon",),
+    ("serving",),
     ("service",),
     ("commands",),
     ("cli",),

@@ -78,7 +78,7 @@ def main(arguments: Optional[Sequence[str]] = None, environment: Optional[Mappin
 def serve(options: Options) -> int:
     """Be the agent until told to stop; returns the exit code."""
     set_up_log(options.v, options.log_format)
-    # kernel and store libraries cost half a second to load, which --help and --version need not wait for
+    # loading the rest takes time, which --help and --version need not wait for
     from flanneld.service import run
 
     try:

@@ -29,6 +29,7 @@ from flanneld.backends import Node
 from flanneld.config_watch import ConfigWatch
 from flanneld.datapath import DataPath
 from flanneld.desk import Desk, ReportWanted
+from flanneld.ending import Stop
 from flanneld.leasing import (
     ConfigSeen,
     HoldFailed,
@@ -69,11 +70,6 @@ _GOODBYE_SECONDS = 3.0
 """How long the end waits for the node entry to be taken back."""
 _CONFLICT_SECONDS = 2.0
 """Between two looks whether our lost subnet is still in use here."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """We were told to end."""
 
 
 @dataclass(frozen=True)

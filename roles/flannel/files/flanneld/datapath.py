@@ -83,7 +83,7 @@ class DataPath:
         require_room(node.config, self.underlay.name, self.underlay.mtu)
         self._ours = desired_node(options, node, self._backend, self.underlay)
         self._devices = former_devices | list_devices(self._ours)
-        scope = make_scope(node, self._devices, former_networks, host.record)
+        scope = make_scope(node, self._devices, former_networks, host.record, host.user_space)
         additional = list_additional(host, self._backend, scope)
         self._read_periodically = (*NETLINK, *(table.name for table in additional))
         self._additional = additional

@@ -84,6 +84,11 @@ class Instance:
         return f"{self.run_dir}/wgkey"
 
     @property
+    def udp_record(self) -> str:
+        """What forwards for `udp`, so that the next process begins with it; until the next reboot, as the TUN."""
+        return f"{self.run_dir}/udp.json"
+
+    @property
     def unit(self) -> str:
         return "flanneld.service" if self.name == DEFAULT else f"flanneld@{self.name}.service"
 

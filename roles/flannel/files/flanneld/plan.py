@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family, Network, parse_cidr
@@ -36,6 +36,9 @@ from flanneld.tables.route import RouteTable, blackhole_route
 from flanneld.tables.scope import Scope
 from flanneld.tables.shared_key import FormerSharedKeyTable
 from flanneld.tables.underlay import Underlay
+
+if TYPE_CHECKING:  # most hosts need not load what forwards
+    from flanneld.tables.udp import UserSpace
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +112,10 @@ def make_scope(
     devices: AbstractSet[str],
     former: Tuple[Network, ...] = (),
     record: Record = NO_RECORD,
+    user_space: Optional[UserSpace] = None,
 ) -> Scope:
     """What is recognisably ours. devices: names of our devices, also of those that we had earlier. former: networks
-    that we had earlier. record: of what commands have done."""
+    that we had earlier. record: of what commands have done. user_space: what forwards for udp in this process."""
     return Scope(
         devices=frozenset(devices),
         underlay="" if is_routed_by_others(node.config) else node.choice.interface.name,
@@ -119,12 +123,15 @@ def make_scope(
         chains=frozenset({node.instance.masquerade_chain, node.instance.forward_chain}),
         former=former,
         record=record,
+        user_space=user_space,
     )
 
 
 def list_additional(host: Host, backend: Backend, scope: Scope) -> Sequence[Table]:
     """Tables that only this backend has, and that of commands which another backend had run on this host."""
     tables = tuple(backend.tables(host.instance, scope))
+    if host.user_space is not None and host.user_space.path is not None:
+        tables = _with_user_space(host.instance, host.user_space, tables)
     hooks = host.record.recall_hooks()
     if not hooks or any(Hook in table.kinds for table in tables):
         return tables
@@ -136,6 +143,15 @@ def list_additional(host: Host, backend: Backend, scope: Scope) -> Sequence[Tabl
         )
         return tables
     return (*tables, ExtensionTable(host.record))
+
+
+def _with_user_space(instance: Instance, space: UserSpace, tables: Tuple[Table, ...]) -> Tuple[Table, ...]:
+    """What forwards for udp goes on under another backend until removal is allowed, as what is in the kernel does."""
+    from flanneld.tables.udp import UdpPath, make_user_space
+
+    if any(UdpPath in table.kinds for table in tables):
+        return tables
+    return (*tables, *make_user_space(instance.tun_device, space))
 
 
 def make_tables(

@@ -12,7 +12,7 @@ import logging
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, FrozenSet, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Callable, FrozenSet, Optional, Tuple, TypeVar
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
@@ -41,6 +41,9 @@ from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
 from flanneld.tables.underlay import lookup_route, read_interfaces
 from flanneld.tables.vxlan_link import read_vxlan_mac
+
+if TYPE_CHECKING:
+    from flanneld.tables.udp import UserSpace
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,8 @@ class Joined:
 
 @dataclass(frozen=True)
 class Start:
-    """What a start works with. tell: shown to whoever asks what we wait for; "" when we do not wait any more."""
+    """What a start works with. tell: shown to whoever asks what we wait for; "" when we do not wait any more.
+    user_space: what forwards for udp already."""
 
     options: Options
     instance: Instance
@@ -84,6 +88,7 @@ class Start:
     identity: Identity
     tell: Callable[[str], None]
     stop: threading.Event
+    user_space: Optional[UserSpace] = None
 
     def wait_for(self, what: str, attempt: Callable[[], Result]) -> Result:
         """Try until it works. Each new reason for waiting is told once. Raises Stopped."""
@@ -130,6 +135,7 @@ def join_network(start: Start) -> Joined:
         state.remember_device,
         make_wireguard_keys(start.options, start.instance, state),
         record=state,
+        user_space=start.user_space,
         allows_commands=start.options.allow_extension_commands,
         ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
     )

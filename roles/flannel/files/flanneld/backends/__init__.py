@@ -11,7 +11,19 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Callable, Hashable, Iterable, Mapping, Optional, Protocol, Sequence, Tuple, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Hashable,
+    Iterable,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
@@ -25,6 +37,9 @@ from flanneld.tables.extension import NO_RECORD, Record
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 from flanneld.tables.wireguard_keys import Secret
+
+if TYPE_CHECKING:  # most hosts need not load what forwards
+    from flanneld.tables.udp import UserSpace
 
 _BUILT = {
     "vxlan": "flanneld.backends.vxlan",
@@ -80,6 +95,8 @@ class Host:
     wireguard: WireguardKeys = NO_KEYS
     record: Record = NO_RECORD
     """What `extension` has done on this host."""
+    user_space: Optional[UserSpace] = None
+    """What forwards for `udp` since before the backend was known."""
     allows_commands: bool = False
     """Commands from the network config may be run here (--allow-extension-commands)."""
     ipsec_psk_file: str = ""

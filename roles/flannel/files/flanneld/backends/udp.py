@@ -75,7 +75,7 @@ def overhead(config: NetworkConfig, family: Family) -> int:
 
 
 def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
-    return make_user_space(instance.tun_device)
+    return make_user_space(instance.tun_device, scope.user_space)
 
 
 def mtu(config: NetworkConfig, underlay: int) -> int:

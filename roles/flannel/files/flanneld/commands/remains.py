@@ -75,7 +75,7 @@ def find_remains(settings: Settings, state: StateDir) -> Remains:
 def list_run_files(settings: Settings) -> List[Path]:
     """What the agent makes anew at every boot, as far as it exists."""
     instance = settings.instance
-    paths = map(Path, (settings.options.subnet_file, instance.socket, instance.lock))
+    paths = map(Path, (settings.options.subnet_file, instance.socket, instance.lock, instance.udp_record))
     return [path for path in paths if path.exists() or path.is_symlink()]
 
 

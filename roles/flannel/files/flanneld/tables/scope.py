@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import FrozenSet, Tuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, FrozenSet, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Address,
@@ -16,6 +16,9 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
 )
 
 from .extension import NO_RECORD, Record
+
+if TYPE_CHECKING:  # most hosts need not load what forwards
+    from .udp import UserSpace
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Scope:
     chains: names of its firewall chains.
     former: networks it used earlier, whose routes are still to be found and removed.
     record: of what commands of the network config have done.
+    user_space: what forwards for udp in this process, whichever backend it has now; None: nothing does yet.
     """
 
     devices: FrozenSet[str]
@@ -37,6 +41,7 @@ class Scope:
     chains: FrozenSet[str] = frozenset()
     former: Tuple[Network, ...] = ()
     record: Record = NO_RECORD
+    user_space: Optional[UserSpace] = field(default=None, compare=False)
 
     @property
     def networks(self) -> Tuple[Network, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from flanneld.udp.counts import Counts
 from flanneld.udp.loop import Forwarding
@@ -60,12 +60,16 @@ class UdpPeer:
 
 @dataclass
 class UserSpace:
-    """What both tables are about: the path that runs, if one does, and peers and counts, which outlive it."""
+    """What both tables are about: the path that runs, if one does, and peers and counts, which outlive it.
+
+    keep: told of every change, so that the next process can begin where this one ends.
+    """
 
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
     counts: Counts = field(default_factory=Counts)
     path: Optional[UdpPath] = None
     forwarding: Optional[Forwarding] = None
+    keep: Callable[[UserSpace], None] = lambda space: None
 
 
 class UdpPathTable:
@@ -96,6 +100,7 @@ class UdpPathTable:
                 self._start(change.after)
             except OSError as error:
                 errors[change.key] = _explain(change, error)
+        self._space.keep(self._space)
         return errors
 
     def _stop(self) -> None:
@@ -146,6 +151,7 @@ class UdpPeerTable:
         self._space.peers = PeerMap(peers)
         if self._space.forwarding is not None:
             self._space.forwarding.traffic.peers = self._space.peers
+        self._space.keep(self._space)
         return {}
 
     def notice(self, message: object) -> Optional[Notice]:
@@ -153,10 +159,18 @@ class UdpPeerTable:
         return None
 
 
-def make_user_space(device: str) -> Tuple[UdpPathTable, UdpPeerTable]:
-    """The tables of one path; device: of the TUN."""
-    space = UserSpace()
+def make_user_space(device: str, space: Optional[UserSpace] = None) -> Tuple[UdpPathTable, UdpPeerTable]:
+    """The tables of one path; device: of the TUN. space: where one may run already."""
+    space = UserSpace() if space is None else space
     return UdpPathTable(space), UdpPeerTable(space, device)
+
+
+def start_forwarding(
+    space: UserSpace, path: UdpPath, peers: Mapping[IPv4Network, IPv4Address]
+) -> Optional[KernelError]:
+    """Begin before there are tables. Returns what the kernel has against it."""
+    space.peers = PeerMap(peers)
+    return UdpPathTable(space).apply([Change(path.key, None, path)]).get(path.key)
 
 
 def _explain(change: Change, error: OSError) -> KernelError:

@@ -1,0 +1,134 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of what forwards for udp: written with every change, and believed only whole."""
+
+from __future__ import annotations
+
+import json
+import socket
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from flanneld import resuming
+from flanneld.instance import Instance
+from flanneld.resuming import Record, format_record, parse_record, resume_forwarding
+from flanneld.tables import KernelError
+from flanneld.tables.udp import Change, UdpPath, UdpPeer, UserSpace, make_user_space
+from flanneld.udp.peer_map import PeerMap
+
+PATH = UdpPath("flannel0", ip_address("192.0.2.1"), 8285, ip_address("10.5.34.0"))
+PEERS = {
+    ip_network("10.5.72.0/24"): ip_address("192.0.2.2"),
+    ip_network("10.5.80.0/20"): ip_address("192.0.2.3"),
+}
+
+
+class Here(Instance):
+    """Its run directory is that of a test."""
+
+    where = ""
+
+    @property
+    def udp_record(self) -> str:
+        return self.where
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch):
+    monkeypatch.setattr(Here, "where", str(tmp_path / "udp.json"))
+    monkeypatch.setattr(socket, "if_nametoindex", lambda name: 7)
+    return Here()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was asked to forward; append an error to have it refused."""
+    calls, errors = [], []
+
+    def start(space, path, peers):
+        calls.append((path, dict(peers)))
+        return errors[0] if errors else None
+
+    monkeypatch.setattr(resuming, "start_forwarding", start)
+    return calls, errors
+
+
+def test_it_is_read_as_it_was_written():
+    assert parse_record(format_record(PATH, PEERS)) == (PATH, PEERS)
+    assert parse_record(format_record(PATH, {})) == (PATH, {})
+
+
+WHOLE = json.loads(format_record(PATH, PEERS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "null", "{}", "\0", '{"version":1}', format_record(PATH, PEERS)[:-9],
+        *(
+            json.dumps({**WHOLE, **change})
+            for change in (
+                {"version": 2}, {"device": None}, {"local": "fd00::1"}, {"local": 7}, {"port": "0"}, {"port": "x"},
+                {"port": 8285}, {"own": "10.5"}, {"peers": []}, {"peers": {"10.5.72.1/24": "192.0.2.2"}},
+                {"peers": {"10.5.72.0/24": None}}, {"peers": {"10.5.72.0/24": "192.0.2"}},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_one_counts_as_none(instance, started, text, caplog):
+    Path(instance.udp_record).write_text(text)
+    space = resume_forwarding(instance)
+    assert (space.path, started[0]) == (None, [])
+    assert "it cannot be used, and counts as not there" in caplog.text
+
+
+def test_every_change_is_kept_and_a_path_that_ends_leaves_none(instance):
+    space = UserSpace(keep=Record(Path(instance.udp_record)).keep)
+    table, peers = make_user_space("flannel0", space)
+    space.path = PATH
+    for subnet, public in PEERS.items():
+        peers.apply([Change(subnet, None, UdpPeer("flannel0", subnet, public))])
+    assert Record(Path(instance.udp_record)).recall() == (PATH, PEERS)
+    table.apply([Change("flannel0", PATH, None)])
+    assert Record(Path(instance.udp_record)).recall() is None
+    table.apply([Change("flannel0", PATH, None)])  # nothing to remove
+
+
+def keep(instance, path=PATH):
+    Record(Path(instance.udp_record)).keep(UserSpace(path=path, peers=PeerMap(PEERS)))
+
+
+def test_it_begins_with_what_was(instance, started):
+    keep(instance)
+    resume_forwarding(instance)
+    assert started[0] == [(PATH, PEERS)]
+
+
+def test_without_a_device_or_with_another_instance_s_nothing_begins(instance, started, monkeypatch):
+    keep(instance, UdpPath("flannel0-blue", PATH.local, PATH.port, PATH.own))
+    resume_forwarding(instance)
+    keep(instance)
+
+    def none(name):
+        raise OSError(6, "No such device or address")
+
+    monkeypatch.setattr(socket, "if_nametoindex", none)
+    resume_forwarding(instance)
+    assert started[0] == []
+
+
+def test_what_the_kernel_refuses_is_told_and_left_to_the_data_path(instance, started, caplog):
+    keep(instance)
+    started[1].append(KernelError("udp path", "another process has flannel0 open", "end it"))
+    resume_forwarding(instance)
+    assert "another process has flannel0 open; end it" in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_told_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    record = Record(tmp_path / "file" / "udp.json")
+    for _time in range(2):
+        record.keep(UserSpace(path=PATH))
+    assert caplog.text.count("the next restart forwards later than it could") == 1
