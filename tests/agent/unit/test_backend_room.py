@@ -15,7 +15,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import parse_
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
 from flanneld import startup
-from flanneld.backends import BackendError, require_room
+from flanneld.backends import BackendError
+from flanneld.backends.room import require_room
 from flanneld.instance import Instance
 from flanneld.leasing import Identity
 from flanneld.options import parse_options

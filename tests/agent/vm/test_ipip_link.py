@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
-from flanneld.backends import SMALLEST_MTU
+from flanneld.backends.room import SMALLEST_MTU
 from flanneld.tables import Change
 from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.link import LinkTable, has_kind

@@ -17,7 +17,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import Int
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Network
 
 from flanneld.apart import DividedReconciler
-from flanneld.backends import Host, Node, find_backend, require_room
+from flanneld.backends import Host, Node, find_backend
+from flanneld.backends.room import require_room
 from flanneld.consumers import find_bare_bridges, find_pending, find_users
 from flanneld.leasing.conflicts import Rules
 from flanneld.leasing.peers import Outcome

@@ -27,7 +27,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._interface import Int
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
 
-from flanneld.backends import Host, Node, find_backend, require_backend, require_room
+from flanneld.backends import Host, Node, find_backend, require_backend
+from flanneld.backends.room import require_room
 from flanneld.consumers import find_users
 from flanneld.instance import Instance
 from flanneld.last_life import LastLife

@@ -29,7 +29,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import Networ
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV6, Address, Family
 
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
@@ -51,8 +51,6 @@ _BUILT = {
     "ipsec": "flanneld.backends.ipsec",
     "extension": "flanneld.backends.extension",
 }
-SMALLEST_MTU: Mapping[Family, int] = {IPV4: 68, IPV6: 1280}
-"""What Linux has a family on an interface with (RFC 791, RFC 8200), in bytes."""
 _IPV4_ONLY = frozenset({"ipip", "ipsec", "udp"})
 _ROUTED_BY_OTHERS = frozenset({"alloc", "extension"})
 
@@ -179,36 +177,6 @@ def require_backend(config: NetworkConfig) -> None:
             f"the backend type {kind} carries IPv4 only, and EnableIPv6 is true",
             f"leave EnableIPv6 out, or set Backend.Type to one of: {', '.join(sorted(_BUILT.keys() - _IPV4_ONLY))}",
         )
-
-
-def require_room(config: NetworkConfig, interface: str, underlay: int) -> None:
-    """For packets of containers within those of the external interface, whatever the backend puts around them.
-
-    underlay: MTU of that interface. Raises BackendError; ConfigError where the network config sets the MTU.
-    """
-    inner = find_backend(config).mtu(config, underlay)
-    family = max(config.families, key=SMALLEST_MTU.__getitem__)
-    lacking = SMALLEST_MTU[family] - inner
-    if lacking <= 0:
-        return
-    kind, told = config.backend.type, config.backend.options.get("MTU")
-    if isinstance(told, int) and told:
-        raise ConfigError(
-            "network config",
-            f"Backend.MTU {told} is too small for {kind} mode to work: it leaves {inner} bytes for a container's "
-            f"packet, and {_title(family)} needs {SMALLEST_MTU[family]}",
-            f"raise it to {told + lacking} or more, or leave it out",
-        )
-    raise BackendError(
-        f"{kind} on {interface}",
-        f"MTU {underlay} of iface {interface} is too small for {kind} mode to work: it leaves {max(inner, 0)} bytes "
-        f"for a container's packet, and {_title(family)} needs {SMALLEST_MTU[family]}",
-        f"raise it to {underlay + lacking} or more, or choose another interface with --iface",
-    )
-
-
-def _title(family: Family) -> str:
-    return f"IPv{family.version}"
 
 
 def is_routed_by_others(config: NetworkConfig) -> bool:
