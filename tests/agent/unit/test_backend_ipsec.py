@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -18,6 +19,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, 
 from flanneld.backends import BackendError, Host, Node, find_backend, ipsec
 from flanneld.instance import Instance
 from flanneld.tables import Change, KernelError
+from flanneld.tables import connection as connection_module
 from flanneld.tables.charon import Charon
 from flanneld.tables.connection import Connection, ConnectionTable, FoundConnection, _fits, _judge_tunnels
 from flanneld.tables.policy import OtherPolicy, Policy, PolicyTable
@@ -274,7 +276,7 @@ def test_what_charon_shows_is_compared():
 
 
 def test_a_connection_is_alive_with_a_tunnel_that_the_kernel_has_or_an_attempt():
-    installed = {"state": b"INSTALLED", "spi-in": b"c0000001", "spi-out": b"c0000002"}
+    installed = {"uniqueid": b"7", "state": b"INSTALLED", "spi-in": b"c0000001", "spi-out": b"c0000002"}
     sas = [
         {"up": {"state": b"ESTABLISHED", "child-sas": {"a-1": installed}}},
         {"coming": {"state": b"CONNECTING", "child-sas": {}}},
@@ -286,4 +288,64 @@ def test_a_connection_is_alive_with_a_tunnel_that_the_kernel_has_or_an_attempt()
     ]
     alive, torn = _judge_tunnels(sas, frozenset({"c0000001", "c0000002"}))
     assert alive == {"up", "coming", "renewing", "twice"}
-    assert torn == {"torn"}
+    assert torn == {"torn": ("7",), "twice": ("7",)}
+
+
+class FakeSession:
+    """What charon would answer, and what it was asked for."""
+
+    def __init__(self, name):
+        self.name = name
+        self.asked = []
+        self.tunnels = {}
+
+    def list_conns(self):
+        return [{self.name: SHOWN}]
+
+    def list_sas(self):
+        return [{self.name: {"state": b"ESTABLISHED", "child-sas": self.tunnels}}]
+
+    def load_conn(self, message):
+        self.asked.append("load")
+
+    def terminate(self, message):
+        self.asked.append(f"terminate {message['child-id']}")
+        return []
+
+    def initiate(self, message):
+        self.asked.append("initiate")
+        return []
+
+
+class FakeCharon(Charon):
+    session = None
+
+    @contextlib.contextmanager
+    def ask(self, subject):
+        yield self.session
+
+
+def test_an_attempt_at_a_tunnel_is_left_alone_for_a_while(monkeypatch):
+    """Else a busy host would end what it has just begun, and never have a tunnel."""
+    monkeypatch.setattr(connection_module, "dump_spis", frozenset)
+    wanted = Connection(HERE, OURS, THEIRS, THERE, PROPOSAL)
+    charon, now = FakeCharon("/run/none", "unit"), [100.0]
+    charon.session = session = FakeSession(wanted.key)
+    session.tunnels = {"a-1": {"uniqueid": b"7", "state": b"INSTALLED", "spi-in": b"c1", "spi-out": b"c2"}}
+    table = ConnectionTable(charon, lambda: now[0])
+
+    def repair():
+        found = table.dump()[wanted.key]
+        session.asked.clear()
+        if found != wanted:
+            assert table.apply([Change(wanted.key, found, wanted)]) == {}
+        return list(session.asked)
+
+    assert repair() == ["load", "terminate 7", "initiate"]
+    now[0] += 29
+    assert repair() == []
+    now[0] += 1
+    assert repair() == ["load", "terminate 7", "initiate"]
+    session.tunnels = {}
+    now[0] += 30
+    assert repair() == ["load", "initiate"]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -20,6 +22,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
     parse_key,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6
+from flanneld import backends
 from flanneld.backends import BackendError, Host, Node, find_backend, hostgw, vxlan
 from flanneld.instance import Instance
 from flanneld.tables.address import LinkAddress
@@ -325,3 +328,14 @@ def test_backends_are_found_by_name():
     assert find_backend(config()) is vxlan
     with pytest.raises(ConfigError, match="does not have the backend type gce"):
         find_backend(config(backend="gce"))
+
+
+@pytest.mark.parametrize("kind", sorted(backends._BUILT))
+def test_every_backend_has_every_function_of_the_protocol(kind):
+    """With its arguments: the type checker does not look into modules that are found by name."""
+    backend = importlib.import_module(backends._BUILT[kind])
+    declared = {name: thing for name, thing in vars(backends.Backend).items() if not name.startswith("_")}
+    assert "desired_for" in declared
+    for name, function in declared.items():
+        expected = list(inspect.signature(function).parameters)[1:]
+        assert list(inspect.signature(getattr(backend, name)).parameters) == expected, name

@@ -16,7 +16,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import Config
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
 from ansible_collections.weft.flannel.plugins.module_utils._password import read_secret
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Family
 
 from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
@@ -117,6 +117,10 @@ def mtu(config: NetworkConfig, underlay: int) -> int:
 def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     if node.choice.public_ip is not None:
         yield SharedKey(node.choice.public_ip, node.local.psk)
+
+
+def find_address(node: Node, peer: Lease, family: Family) -> Optional[Address]:
+    return peer.attributes.public_address(family)
 
 
 def refuse(peer: Lease, family: Family) -> Optional[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import (
@@ -33,6 +34,9 @@ from .xfrm import dump_spis
 IKE_PROPOSAL = "aes256-sha256-modp4096"
 _NAME = re.compile(r"[0-9.]+-[0-9.]+/[0-9]+-[0-9.]+/[0-9]+-[0-9.]+")
 _AT_ONCE = "-1"  # charon answers and does the work afterwards
+_ATTEMPT_SECONDS = (
+    30.0  # for which an attempt at a tunnel is left alone: on a busy host, another one would only delay it
+)
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,12 @@ class Connection:
 class FoundConnection:
     """One that is not as a connection of this process: loaded by an earlier one, changed, or without a tunnel.
 
-    idle: it has no tunnel, nor an attempt at one. torn: it has one that the kernel does not have any more.
+    idle: it has no tunnel, nor an attempt at one. torn: charon's numbers of tunnels that the kernel has no more.
     """
 
     name: str
     idle: bool
-    torn: bool = False
+    torn: Tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -129,9 +133,11 @@ class ConnectionTable(Slow):
     name = "ipsec connection"
     kinds = (Connection,)
 
-    def __init__(self, charon: Charon) -> None:
+    def __init__(self, charon: Charon, clock: Callable[[], float] = time.monotonic) -> None:
         self._charon = charon
+        self._clock = clock
         self._loaded: Dict[Key, Connection] = {}
+        self._begun: Dict[Key, float] = {}
 
     def dump(self) -> Dict[Key, Union[Connection, FoundConnection]]:
         spis = _read_spis()
@@ -140,13 +146,15 @@ class ConnectionTable(Slow):
             sas = list(session.list_sas())
         # read before and after: tunnels are renewed meanwhile
         alive, torn = _judge_tunnels(sas, spis | _read_spis())
+        now = self._clock()
         found: Dict[Key, Union[Connection, FoundConnection]] = {}
         for name, conn in shown.items():
             loaded = self._loaded.get(name)
-            if loaded is not None and name in alive and _fits(loaded, conn):
+            works = name in alive or self._begun.get(name, -_ATTEMPT_SECONDS) + _ATTEMPT_SECONDS > now
+            if loaded is not None and works and _fits(loaded, conn):
                 found[name] = loaded
             else:
-                found[name] = FoundConnection(name, name not in alive, name in torn)
+                found[name] = FoundConnection(name, not works, torn.get(name, ()))
         return found
 
     def owns(self, thing: Union[Connection, FoundConnection]) -> bool:
@@ -157,16 +165,18 @@ class ConnectionTable(Slow):
 
     def _apply_one(self, session: Any, change: Change) -> None:
         self._loaded.pop(change.key, None)
+        self._begun.pop(change.key, None)
         if change.after is None:
             session.unload_conn({"name": str(change.key)})
             return
         wanted: Connection = change.after
         session.load_conn(wanted.make_message())
         tunnel = {"ike": str(wanted.key), "child": wanted.child, "timeout": _AT_ONCE, "loglevel": "-1"}
-        if isinstance(change.before, FoundConnection) and change.before.torn:
-            list(session.terminate(tunnel))
         if isinstance(change.before, FoundConnection) and change.before.idle:
+            for number in change.before.torn:
+                list(session.terminate({"child-id": number, "timeout": _AT_ONCE, "loglevel": "-1"}))
             list(session.initiate(tunnel))
+            self._begun[change.key] = self._clock()
         self._loaded[change.key] = wanted
 
     def notice(self, message: object) -> Optional[Notice]:
@@ -196,18 +206,22 @@ def _read_spis() -> FrozenSet[str]:
         raise explain_os_error("IPsec states", error) from error
 
 
-def _judge_tunnels(events: Iterable[Mapping[str, Any]], spis: FrozenSet[str]) -> Tuple[Set[str], Set[str]]:
-    """Names of connections that have a tunnel or are about to; and of those others whose tunnel only charon has."""
+def _judge_tunnels(
+    events: Iterable[Mapping[str, Any]], spis: FrozenSet[str]
+) -> Tuple[Set[str], Dict[str, Tuple[str, ...]]]:
+    """Names of connections that have a tunnel or are about to; and charon's numbers of those that the kernel has not."""
     alive: Set[str] = set()
-    torn: Set[str] = set()
+    torn: Dict[str, Tuple[str, ...]] = {}
     for event in events:
         for name, state in event.items():
             tunnels = list(state.get("child-sas", {}).values())
-            if state.get("state") == b"CONNECTING" or any(_stands(tunnel, spis) for tunnel in tunnels):
+            fallen = [tunnel for tunnel in tunnels if not _stands(tunnel, spis)]
+            if state.get("state") == b"CONNECTING" or len(fallen) < len(tunnels):
                 alive.add(name)
-            elif tunnels:
-                torn.add(name)
-    return alive, torn - alive
+            if fallen:
+                numbers = (tunnel.get("uniqueid", b"").decode() for tunnel in fallen)
+                torn[name] = (*torn.get(name, ()), *numbers)
+    return alive, torn
 
 
 def _stands(tunnel: Mapping[str, bytes], spis: FrozenSet[str]) -> bool:
