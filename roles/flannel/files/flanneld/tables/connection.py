@@ -209,7 +209,8 @@ def _read_spis() -> FrozenSet[str]:
 def _judge_tunnels(
     events: Iterable[Mapping[str, Any]], spis: FrozenSet[str]
 ) -> Tuple[Set[str], Dict[str, Tuple[str, ...]]]:
-    """Names of connections that have a tunnel or are about to; and charon's numbers of those that the kernel has not."""
+    """Names of connections that have a tunnel or are about to; by name, charon's numbers of tunnels that the kernel has
+    not."""
     alive: Set[str] = set()
     torn: Dict[str, Tuple[str, ...]] = {}
     for event in events:
