@@ -82,7 +82,7 @@ def test_tunl0_stays_as_the_kernel_made_it(pair: Cluster) -> None:
 
 def test_what_travels_is_ip_in_ip(pair: Cluster) -> None:
     one, two = pair.nodes
-    capture = ("timeout", "10", "tcpdump", "-nlc1", "-ieth0", "ip proto 4")
+    capture = ("timeout", "60", "tcpdump", "-nlc1", "-ieth0", "ip proto 4")
     with Pinger(one.container, two.container) as pinger:
         seen = two.host.execute(*capture)
     pinger.assert_nothing_lost()

@@ -104,12 +104,12 @@ def test_nothing_is_readable_on_the_way_and_nothing_lost_while_the_agent_is_kill
     there = Pinger(one.container, two.container, MARKER)
     back = Pinger(two.container.over_ipv6, one.container.over_ipv6, MARKER)
     with there, back, Capture(pair, one, MARKER) as capture:
-        there.wait_sent(100)
+        there.wait_sent(30)
         one.agent.kill()
-        there.wait_sent(100)
+        there.wait_sent(30)
         one.agent.start()
         one.agent.wait_ready()
-        there.wait_sent(100)
+        there.wait_sent(30)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
     assert capture.encrypted > there.sent
