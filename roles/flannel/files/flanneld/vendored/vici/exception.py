@@ -1,3 +1,4 @@
+# pylint: skip-file
 """Exception types that may be thrown by this library."""
 
 
