@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,20 @@ def send_sighup(node: Node) -> bool:
     if node.agent.running:
         os.kill(node.agent.pid, signal.SIGHUP)
     return node.agent.running
+
+
+def test_it_ends_without_taking_the_interpreter_down_under_its_threads(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Rarely that crashes; here it always does."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
+    cluster.configure("vxlan")
+    one = cluster.add_node(1)
+    one.agent.environment = {"PYTHONPATH": str(tmp_path)}
+    one.agent.start()
+    one.agent.wait_ready()
+    assert one.agent.stop() == 0
+    assert one.agent.log.splitlines()[-1].endswith("Exiting cleanly...")
 
 
 def test_sigterm_ends_the_wait_for_another_life_of_this_host(cluster: Cluster) -> None:

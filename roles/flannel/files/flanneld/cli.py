@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple, Type
+from typing import Mapping, NoReturn, Optional, Sequence, Tuple, Type
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     ConfigError,
@@ -55,7 +55,10 @@ EXIT_CODES: Tuple[Tuple[Type[FlannelError], int], ...] = (
 
 
 def main(arguments: Optional[Sequence[str]] = None, environment: Optional[Mapping[str, str]] = None) -> int:
-    """Run with this command line and environment, by default the process's own; returns the exit code."""
+    """Run with this command line and environment, by default the process's own; returns the exit code.
+
+    The agent's process ends here.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     environment = os.environ if environment is None else environment
     try:
@@ -72,11 +75,11 @@ def main(arguments: Optional[Sequence[str]] = None, environment: Optional[Mappin
     if options.version:
         print(__version__)
         return 0
-    return serve(options)
+    return leave(serve(options))
 
 
 def serve(options: Options) -> int:
-    """Be the agent until told to stop; returns the exit code."""
+    """Be the agent until told to stop; returns the exit code. Threads of it may still wait, in libraries."""
     set_up_log(options.v, options.log_format)
     # loading the rest takes time, which --help and --version need not wait for
     from flanneld.service import run
@@ -94,6 +97,17 @@ def serve(options: Options) -> int:
         os.execv(sys.executable, command)
     log.info("Exiting cleanly...")
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End at once, with everything said. The interpreter is not taken down under threads that wait in libraries.
+
+    That could end in a SIGSEGV, after which systemd calls a service failed that had done all its work.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def find_exit_code(error: FlannelError) -> int:
