@@ -20,7 +20,8 @@ from typing import List, Optional, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._store import StoreOptions
 
-START_TIMEOUT = 20.0
+from tests.support.waiting import PATIENCE
+
 ROOT_PASSWORD = "root-password"
 SMALL = "--quota-backend-bytes=200000"
 """The flag of a member that `fill_up` fills up."""
@@ -239,7 +240,7 @@ class EtcdServer:
         return [*arguments, *self._flags]
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while True:
             assert self._process is not None
             if self._process.poll() is not None:
@@ -273,7 +274,7 @@ class EtcdServer:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            timeout=30,
+            timeout=PATIENCE,
             env={**os.environ, "ETCDCTL_API": "3"},
         )
         return done.stdout.decode("utf-8", "replace")
