@@ -93,8 +93,8 @@ vm-image: setup
 vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
 	$(host_python) tools/vm/run.py --timeout $(VM_SECONDS) /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
 
-vm-long: ## what takes an hour there: every repair, restarts and changes under traffic, backend by backend
-	$(MAKE) vm VM_TESTS='-m long tests/agent/vm' VM_SECONDS=7200
+vm-long: ## what takes longer there: every repair, other configs, from and to upstream, backend by backend
+	$(MAKE) vm VM_TESTS='--timeout 1800 -m long tests/agent/vm' VM_SECONDS=7200
 
 sanity: setup ## ansible-test sanity
 	tools/sanity

@@ -20,7 +20,7 @@ from tests.support.upstream import Peer, Upstream
 from tests.support.upstream_start import start_upstream
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.modules("ipip"), pytest.mark.usefixtures("bundle")]
+pytestmark = [pytest.mark.modules("ipip"), pytest.mark.usefixtures("bundle")]
 DEAD = Peer(IPv4Network("10.5.99.0/24"), "192.0.2.99", "")
 TUNNEL = "flannel.ipip"
 
@@ -68,7 +68,9 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", ["by notification", pytest.param("by periodic pass", marks=pytest.mark.long)]
+)
 def test_damage_is_repaired(cluster: Cluster, mode: str) -> None:
     cluster.configure("ipip")
     one, two = cluster.join(1, 2, flags=MODES[mode])
@@ -95,9 +97,9 @@ def test_restart_and_peers_that_come_and_go_lose_no_packet(cluster: Cluster) -> 
     assert_ping(one.container, two.container)
     leases, device = cluster.leases(), ifindex(one)
     with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-        there.wait_sent(100)
+        there.wait_sent(30)
         one.agent.kill()
-        there.wait_sent(100)
+        there.wait_sent(30)
         start(one)
         assert cluster.leases() == leases
         (three,) = cluster.join(3)
@@ -107,12 +109,13 @@ def test_restart_and_peers_that_come_and_go_lose_no_packet(cluster: Cluster) -> 
         cluster.etcd.delete(three.lease_key)
         wait_until(lambda: not one.routes_to(three.host.subnet), "the third host is forgotten")
         assert_no_ping(one.container, three.container)
-        there.wait_sent(100)
+        there.wait_sent(30)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
     assert ifindex(one) == device
 
 
+@pytest.mark.long
 def test_direct_routing_and_back_under_traffic(cluster: Cluster) -> None:
     cluster.configure("ipip")
     one, two = cluster.join(1, 2)
@@ -127,15 +130,16 @@ def test_direct_routing_and_back_under_traffic(cluster: Cluster) -> None:
         wait_until(lambda: one.routes_to(two.host.subnet) == direct, "directly to a host on the link")
         far = [f"10.5.210.0/24 via 203.0.113.9 dev {TUNNEL} proto 102 onlink"]
         wait_until(lambda: one.routes_to("10.5.210.0/24") == far, "through the tunnel to one behind a router")
-        there.wait_sent(100)
+        there.wait_sent(30)
         cluster.configure("ipip")
         restart(one, two)
         wait_until(lambda: TUNNEL in "".join(one.routes_to(two.host.subnet)), "through the tunnel again")
-        there.wait_sent(100)
+        there.wait_sent(30)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
 
 
+@pytest.mark.long
 def test_bad_leases_are_refused_by_name(cluster: Cluster) -> None:
     cluster.configure("ipip")
     (one,) = cluster.join(1)
@@ -163,6 +167,7 @@ def test_bad_leases_are_refused_by_name(cluster: Cluster) -> None:
     assert not [route for route in one.routes() if TUNNEL in route]
 
 
+@pytest.mark.long
 def test_from_vxlan_and_back_leaves_nothing(cluster: Cluster) -> None:
     cluster.configure("vxlan")
     one, two = cluster.join(1, 2, flags=("--ip-masq",))
@@ -199,6 +204,7 @@ def test_cleanup_leaves_nothing(cluster: Cluster) -> None:
     assert not one.host.subnet_file.exists()
 
 
+@pytest.mark.long
 def test_a_device_that_does_not_fit_is_made_again_with_the_reason(cluster: Cluster) -> None:
     cluster.configure("ipip")
     (two,) = cluster.join(2)
@@ -220,6 +226,7 @@ def join_peer(cluster: Cluster) -> Node:
     return node
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["v0.28", "v0.14"])
 def test_a_host_comes_from_upstream_without_loss(cluster: Cluster, version: str) -> None:
     cluster.configure("ipip")
@@ -235,12 +242,12 @@ def test_a_host_comes_from_upstream_without_loss(cluster: Cluster, version: str)
     device = ifindex(one)
     assert_ping(one.container, two.container)
     with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-        there.wait_sent(50)
+        there.wait_sent(20)
         start(one)
         wait_until(lambda: not one.routes_to(DEAD.subnet), "the route to the dead peer is gone (A17)")
         wait_until(lambda: "proto" in "".join(one.routes_to(two.host.subnet)), "the route is ours")
         wait_until(lambda: one.foreign_state() == before, "what upstream left is gone, and nothing else")
-        there.wait_sent(100)
+        there.wait_sent(30)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
     assert one.host.subnet == upstream.subnet
@@ -249,6 +256,7 @@ def test_a_host_comes_from_upstream_without_loss(cluster: Cluster, version: str)
     assert one.lease_key == f"{PREFIX}/subnets/{upstream.lease_key}"
 
 
+@pytest.mark.long
 def test_a_host_goes_back_to_upstream_without_loss(cluster: Cluster) -> None:
     """What upstream checks at its start holds on what we leave, so that it goes on with it."""
     cluster.configure("ipip")
@@ -262,10 +270,10 @@ def test_a_host_goes_back_to_upstream_without_loss(cluster: Cluster) -> None:
     with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
         assert one.agent.stop() == 0
         start_upstream(cluster, upstream, [Peer(two.host.subnet, str(two.host.address), "")])
-        there.wait_sent(50)
+        there.wait_sent(20)
         start(one)
         wait_until(lambda: "proto" in "".join(one.routes_to(two.host.subnet)), "the route is ours")
-        there.wait_sent(50)
+        there.wait_sent(20)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
     assert ifindex(one) == device

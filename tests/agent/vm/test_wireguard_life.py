@@ -22,7 +22,6 @@ from tests.support.waiting import wait_until
 from tests.support.wireguard import Capture, exists, index, show
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.modules("wireguard", "vxlan", "dummy"),
     pytest.mark.usefixtures("bundle"),
 ]
@@ -44,6 +43,7 @@ def all_of_ours(node: Node) -> List[str]:
     return [line for line in lines if "flannel" in line.lower() or "proto 102" in line]
 
 
+@pytest.mark.long
 def test_f7_dummy_devices_in_the_subnets_reach_each_other(cluster: Cluster) -> None:
     cluster.configure("wireguard")
     one, two = cluster.join(1, 2)
@@ -55,7 +55,7 @@ def test_peers_come_and_go_and_change_their_key_under_traffic(cluster: Cluster) 
     one, two = cluster.join(1, 2)
     assert_ping(one.container, two.container)
     with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-        there.wait_sent(100)
+        there.wait_sent(30)
         (three,) = cluster.join(3)
         assert_ping(one.container, three.container)
         old = show(three).public_key
@@ -82,12 +82,13 @@ def test_peers_come_and_go_and_change_their_key_under_traffic(cluster: Cluster) 
         three.agent.kill()
         cluster.etcd.ctl("del", three.lease_key)
         wait_until(lambda: new not in show(one).peers, "the peer is gone")
-        there.wait_sent(100)
+        there.wait_sent(30)
     there.assert_nothing_lost()
     back.assert_nothing_lost()
     assert show(one).peers.keys() == {show(two).public_key}
 
 
+@pytest.mark.long
 def test_a_roamed_endpoint_stays_also_over_a_restart(cluster: Cluster) -> None:
     """The other host sends from another port than its lease says, as behind NAT."""
     cluster.configure("wireguard")
@@ -112,6 +113,7 @@ def test_a_roamed_endpoint_stays_also_over_a_restart(cluster: Cluster) -> None:
     assert_ping(two.container, one.container)
 
 
+@pytest.mark.long
 def test_to_vxlan_and_back_leaves_nothing(cluster: Cluster) -> None:
     cluster.configure("wireguard", ipv6=True)
     one, two = cluster.join(1, 2)
@@ -171,6 +173,7 @@ def leave_upstreams_state(cluster: Cluster, node: Node, peer: Node) -> str:
     return public
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("device_stands", [True, False], ids=["killed", "ended"])
 def test_a_host_moves_from_upstream_in_place(cluster: Cluster, device_stands: bool) -> None:
     cluster.configure("wireguard")
@@ -182,9 +185,9 @@ def test_a_host_moves_from_upstream_in_place(cluster: Cluster, device_stands: bo
     device = index(one)
     if device_stands:
         with Pinger(one.container, two.container) as there, Pinger(two.container, one.container) as back:
-            there.wait_sent(50)
+            there.wait_sent(20)
             restart(one)
-            there.wait_sent(100)
+            there.wait_sent(30)
         there.assert_nothing_lost()
         back.assert_nothing_lost()
         assert index(one) == device
@@ -200,6 +203,7 @@ def test_a_host_moves_from_upstream_in_place(cluster: Cluster, device_stands: bo
     wait_until(lambda: "10.5.0.0/16 dev flannel-wg proto 102 scope link" in one.routes(), "the route is ours")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "ipv6", "outer"),
     [
@@ -229,6 +233,7 @@ def write_psk(node: Node, psk: str) -> None:
     path.chmod(0o600)
 
 
+@pytest.mark.long
 def test_a_psk_of_the_hosts_and_no_secret_anywhere(cluster: Cluster) -> None:
     cluster.configure("wireguard", PersistentKeepaliveInterval=25)
     nodes = [cluster.add_node(number, "--wireguard-psk-file=/run/psk", "--v=4") for number in (1, 2)]
@@ -260,17 +265,18 @@ def test_a_psk_of_the_hosts_and_no_secret_anywhere(cluster: Cluster) -> None:
     assert_no_ping(two.container, one.container)
 
 
+@pytest.mark.long
 def test_nothing_leaves_in_clear_when_the_device_is_gone(cluster: Cluster) -> None:
     cluster.configure("wireguard")
     one, two = cluster.join(1, 2)
     assert_ping(one.container, two.container)
     one.agent.kill()
     with Capture(cluster, one, MARKER) as capture, Pinger(one.container, two.container, MARKER) as pinger:
-        pinger.wait_sent(50)
+        pinger.wait_sent(20)
         one.host.ip("link del flannel-wg")
-        pinger.wait_sent(100)
+        pinger.wait_sent(30)
         restart(one)
-        pinger.wait_sent(100)
+        pinger.wait_sent(30)
         time.sleep(1)
     assert capture.encrypted > 0
     assert capture.readable == 0

@@ -19,7 +19,7 @@ from tests.support.traffic import assert_ping
 from tests.support.waiting import wait_until
 from tests.support.wireguard import show, state
 
-pytestmark = [pytest.mark.long, pytest.mark.modules("wireguard"), pytest.mark.usefixtures("bundle")]
+pytestmark = [pytest.mark.modules("wireguard"), pytest.mark.usefixtures("bundle")]
 Damage = Callable[[Node, Node], None]
 MODES = {"by notification": "--kernel-resync=3600", "by periodic pass": "--kernel-resync=1"}
 
@@ -120,6 +120,7 @@ def test_what_the_kernel_announces(pair: Cluster, damage: Damage) -> None:
     assert_repaired(pair, damage)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pair", ["by periodic pass"], indirect=True)
 @pytest.mark.parametrize("damage", ANNOUNCED + SILENT, ids=name_of)
 def test_what_a_periodic_pass_finds(pair: Cluster, damage: Damage) -> None:
