@@ -28,7 +28,7 @@ export WEFT_PORT_BASE ?= 42210
 
 # What `make vm` runs: files of tests/agent/vm, or any other test that runs between namespaces. Time runs slower there.
 VM_TESTS ?= -m 'not long' tests/agent/vm
-VM_SECONDS ?= 1500
+VM_SECONDS ?= 2400
 
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
@@ -130,7 +130,7 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) contract-latest 600 $(MAKE) contract-latest
 	@$(step) netns 2400 $(MAKE) netns
 	@$(step) vm-image 900 $(MAKE) vm-image
-	@$(step) vm 1560 $(MAKE) vm
+	@$(step) vm 2460 $(MAKE) vm
 	@$(step) image 600 $(MAKE) image
 	@$(step) molecule 1500 $(MAKE) molecule
 	@echo "make test: every step passed"
