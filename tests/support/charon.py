@@ -106,3 +106,10 @@ def policies(host: Host) -> List[str]:
     text = host.execute("ip", "-o", "xfrm", "policy").replace(" ptype main", "")
     lines = (" ".join(line.replace("\\", " ").split()) for line in text.splitlines())
     return sorted(line for line in lines if " dir " in line)
+
+
+def policies_since(host: Host) -> List[str]:
+    """Direction and subnets of each policy, and when it was made: one that is made anew is another."""
+    text = host.execute("ip", "-s", "-o", "xfrm", "policy")
+    found = re.findall(r"^src (\S+) dst (\S+) .*?\bdir (\w+) .*? add (\S+ \S+) use", text, re.MULTILINE)
+    return sorted(f"{direction} {source} {target} {since}" for source, target, direction, since in found)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network
@@ -13,8 +14,8 @@ from typing import Iterator, List, Tuple
 from tests.support.capture import Capture, Talker
 from tests.support.charon import Charon
 from tests.support.cluster import Cluster
+from tests.support.netns import Host
 from tests.support.node import Node
-from tests.support.traffic import Pinger
 
 PSK = secrets.token_hex(48)
 PAYLOAD = b"known to the listener"
@@ -42,10 +43,32 @@ def start(cluster: Cluster, nodes: List[Node]) -> Tuple[List[Node], List[Charon]
     return nodes, charons
 
 
-class CalmPinger(Pinger):
-    """Emulated processors encrypt slowly: 50 packets a second."""
+UPSTREAMS_SUBNET = IPv4Network("10.5.34.0/24")
+DEAD_SUBNET = IPv4Network("10.5.99.0/24")
+_DEAD_ADDRESS = "192.0.2.99"
 
-    INTERVAL = 0.02
+
+def leave_upstreams_state(cluster: Cluster, node: Node, peers: List[Host]) -> None:
+    """Spec 5.6, of an upstream that has ended, and its charon with it: policies, also of a peer that has died since,
+    subnet.env and the lease."""
+    host, subnet = node.host, str(UPSTREAMS_SUBNET)
+    here = str(host.address)
+    for theirs, there in [
+        *((str(peer.subnet), str(peer.address)) for peer in peers),
+        (str(DEAD_SUBNET), _DEAD_ADDRESS),
+    ]:
+        esp = "proto esp reqid 11 mode tunnel"
+        host.ip(f"xfrm policy add dir out src {subnet} dst {theirs} tmpl src {here} dst {there} {esp}")
+        for direction in ("in", "fwd"):
+            host.ip(
+                f"xfrm policy add dir {direction} src {theirs} dst {subnet} tmpl src {there} dst {here} {esp}"
+            )
+    host.subnet_file.parent.mkdir(exist_ok=True)
+    host.subnet_file.write_text(
+        "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.34.1/24\nFLANNEL_MTU=1423\nFLANNEL_IPMASQ=false\n"
+    )
+    value = {"PublicIP": here, "PublicIPv6": None, "BackendType": "ipsec"}
+    cluster.put_with_lease("subnets/10.5.34.0-24", json.dumps(value, separators=(",", ":")))
 
 
 @contextmanager

@@ -12,11 +12,18 @@ import pytest
 
 from tests.support.agent import BUNDLE, PYTHON
 from tests.support.capture import ESP
-from tests.support.charon import Charon, policies, states
+from tests.support.charon import Charon, policies, policies_since, states
 from tests.support.cluster import Cluster
 from tests.support.faults import deafen
-from tests.support.ipsec import PSK, CalmPinger, join, listening, start
-from tests.support.traffic import assert_ping, assert_transfer, datagram_fits, source_seen
+from tests.support.ipsec import (
+    DEAD_SUBNET,
+    PSK,
+    UPSTREAMS_SUBNET,
+    leave_upstreams_state,
+    listening,
+    start,
+)
+from tests.support.traffic import Pinger, assert_ping, assert_transfer, datagram_fits, source_seen
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.modules("esp4", "xfrm_user")
@@ -80,7 +87,7 @@ def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, Lis
     cluster, charons = pair
     one, two = cluster.nodes[:2]
     before = states(one.host)
-    there, back = CalmPinger(one.container, two.container), CalmPinger(two.container, one.container)
+    there, back = Pinger(one.container, two.container), Pinger(two.container, one.container)
     with listening(cluster, one, two), there, back:
         there.wait_sent(50)
         one.agent.kill()
@@ -159,13 +166,19 @@ def test_states_taken_from_the_kernel_are_agreed_upon_anew(pair: Tuple[Cluster, 
         assert_ping(one.container, two.container)
 
 
-def test_a_peer_comes_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]]) -> None:
+def test_a_peer_comes_from_upstream_and_goes_under_traffic(pair: Tuple[Cluster, List[Charon]]) -> None:
     cluster, charons = pair
     one, two = cluster.nodes[:2]
-    with listening(cluster, one, two), CalmPinger(one.container, two.container) as pinger:
-        (three,), (charon,) = join(cluster, 3)
+    with listening(cluster, one, two), Pinger(one.container, two.container) as pinger:
+        three = cluster.add_node(3, "--kernel-resync=2")
+        leave_upstreams_state(cluster, three, [one.host, two.host])
+        before = policies_since(three.host)
+        _nodes, (charon,) = start(cluster, [three])
+        assert three.host.subnet == UPSTREAMS_SUBNET
         assert_ping(three.container, one.container)
         assert_ping(two.container, three.container)
+        # at no time was one of them away
+        assert policies_since(three.host) == [line for line in before if str(DEAD_SUBNET) not in line]
         three.agent.stop()
         cluster.etcd.ctl("del", three.lease_key)
         wait_until(lambda: len(policies(one.host)) == 3, "the policies of the third are gone")
