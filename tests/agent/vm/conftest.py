@@ -39,12 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """A file's tests share its clusters, so one worker runs them all, unless the file says otherwise.
 
-    Those with a cluster of their own go to whichever worker is free.
+    Those with a cluster of their own go to whichever worker is free. They come first, because they take longest.
     """
+    items.sort(key=_shares_a_cluster)
     for item in items:
-        shares = "cluster" not in getattr(item, "fixturenames", ())
-        if shares and item.get_closest_marker("xdist_group") is None:
+        if _shares_a_cluster(item) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _shares_a_cluster(item: pytest.Item) -> bool:
+    return "cluster" not in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")

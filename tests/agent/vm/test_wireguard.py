@@ -24,6 +24,7 @@ from tests.support.traffic import (
 from tests.support.wireguard import Capture, index, show
 
 pytestmark = [pytest.mark.modules("wireguard"), pytest.mark.usefixtures("bundle")]
+REKEY_AFTER = 120  # seconds after which traffic asks for a new handshake; a busy machine takes that long
 MTU = 1420
 MARKER = b"weft: nobody but the two containers may read this"
 
@@ -115,7 +116,9 @@ def test_nothing_is_readable_on_the_way_and_nothing_lost_while_the_agent_is_kill
     assert capture.encrypted > there.sent
     assert capture.readable == 0
     assert index(one) == device
-    assert {key: peer.handshake for key, peer in show(one).peers.items()} == handshakes
+    for key, peer in show(one).peers.items():
+        new = peer.handshake - handshakes[key]
+        assert new == 0 or new >= REKEY_AFTER, "a handshake that WireGuard would not have made by itself"
     assert not [line for line in one.agent.log.splitlines() if "put right" in line]
 
 
