@@ -362,7 +362,9 @@ def test_a_life_from_disk_says_so(pair: Tuple[Cluster, Node, Node]) -> None:
     assert one.agent.stop() == 0
     one.agent.start()
     one.agent.wait_ready()
-    report = wait_until(lambda: (found := status(one)) and found["ready"] and found, "it says that it is ready")
+    report = wait_until(
+        lambda: (found := status(one)) and found["ready"] and found, "it says that it is ready"
+    )
     assert (report["store"]["from_disk"], report["store"]["reachable"]) == (True, False)
     assert [peer["public_ip"] for peer in report["peers"]] == [str(two.host.address)]
     assert find_metric(one, "flannel_store_from_disk") == 1
