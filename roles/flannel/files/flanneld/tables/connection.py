@@ -34,7 +34,7 @@ from .xfrm import dump_spis
 IKE_PROPOSAL = "aes256-sha256-modp4096"
 _NAME = re.compile(r"[0-9.]+-[0-9.]+/[0-9]+-[0-9.]+/[0-9]+-[0-9.]+")
 _AT_ONCE = "-1"  # charon answers and does the work afterwards
-_ATTEMPT_SECONDS = 30.0  # is an attempt at a tunnel left alone: on a busy host, another would only delay it
+_ATTEMPT_SECONDS = 30.0  # an attempt at a tunnel is left alone: on a busy host, another would only delay it
 
 
 @dataclass(frozen=True)
