@@ -6,12 +6,13 @@
     step.py NAME SECONDS COMMAND [ARG...]
 
 Prints one line when it starts, a sign of life every half minute, pytest's closing lines, and one line
-with the time it took.  A step that fails or exceeds its limit also prints the end of its log.
+with the time it took and how much of that was processor time (of all that it waited for).  A step that fails or exceeds its limit also prints the end of its log.
 Exits as the command did, 124 when it ran out of time.
 """
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -76,13 +77,19 @@ def run_step(name: str, limit: float, command: List[str]) -> int:
             say(f"  {line.strip('= ')}")
     took = time.monotonic() - start
     if status == 0:
-        say(f"{name}: ok, {took:.0f} s")
+        say(f"{name}: ok, {took:.0f} s ({read_processor_time():.0f} s of processor)")
         return 0
     say(f"--- the end of {log_path}")
     say("\n".join(lines[-TAIL_LINES:]))
     say("---")
     say(f"{name}: {'ran out of time' if status == 124 else 'FAILED'} after {took:.0f} s")
     return status
+
+
+def read_processor_time() -> float:
+    """Seconds, user and system, of the command and its descendants; a step is the only one of its process."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def wait_with_signs_of_life(
