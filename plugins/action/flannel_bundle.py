@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.weft.flannel.plugins.plugin_utils._bundle import Bundle, build_bundle
+from ansible_collections.weft.flannel.plugins.plugin_utils._copying import copy_to_host
 
 
 class ActionModule(ActionBase):
@@ -35,16 +36,4 @@ class ActionModule(ActionBase):
         with tempfile.NamedTemporaryFile(suffix=".pyz") as file:
             file.write(bundle.content)
             file.flush()
-            task = self._task.copy()
-            task.args = {"src": file.name, "dest": dest, "mode": "0755"}
-            copy = self._shared_loader_obj.action_loader.get(
-                "ansible.builtin.copy",
-                task=task,
-                connection=self._connection,
-                play_context=self._play_context,
-                loader=self._loader,
-                templar=self._templar,
-                shared_loader_obj=self._shared_loader_obj,
-            )
-            copied: Dict[str, Any] = copy.run(task_vars=task_vars)
-        return copied
+            return copy_to_host(self, {"src": file.name, "dest": dest, "mode": "0755"}, task_vars)

@@ -51,6 +51,10 @@ class InterfaceError(FlannelError):
     """No interface fits the request (spec 4)."""
 
 
+class CertificateError(FlannelError):
+    """A certificate, its key or its authority cannot be used or made."""
+
+
 class StoreError(FlannelError):
     """Base of what can go wrong with etcd."""
 
