@@ -620,9 +620,13 @@ class _WatchStream:
         self._guard.join(timeout=1.0)
 
 
-def _end_of(key_or_prefix: str) -> bytes:
+def end_of_range(key_or_prefix: str) -> str:
     """Where a range ends: behind all keys with a prefix ("/" is followed by "0"); empty for a single key."""
-    return _encode(key_or_prefix[:-1] + "0") if key_or_prefix.endswith("/") else b""
+    return key_or_prefix[:-1] + "0" if key_or_prefix.endswith("/") else ""
+
+
+def _end_of(key_or_prefix: str) -> bytes:
+    return _encode(end_of_range(key_or_prefix))
 
 
 def _encode(key: str) -> bytes:

@@ -36,11 +36,17 @@ class Outcome:
 
     @property
     def before(self) -> str:
-        return str(self.result["diff"][0]["before"])
+        return str(self._diff["before"])
 
     @property
     def after(self) -> str:
-        return str(self.result["diff"][0]["after"])
+        return str(self._diff["after"])
+
+    @property
+    def _diff(self) -> Mapping[str, str]:
+        diff = self.result["diff"]
+        found: Mapping[str, str] = diff[0] if isinstance(diff, list) else diff
+        return found
 
 
 @dataclass(frozen=True)

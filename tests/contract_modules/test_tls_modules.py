@@ -46,9 +46,7 @@ def certificates(host: AnsibleHost, tmp_path: Path) -> Certificates:
 
 
 def diff_of(outcome: Outcome) -> tuple[str, str]:
-    diff = outcome.result["diff"]
-    diff = diff[0] if isinstance(diff, list) else diff
-    return diff["before"], diff["after"]
+    return outcome.before, outcome.after
 
 
 def test_the_authority_is_made_once(certificates: Certificates) -> None:
