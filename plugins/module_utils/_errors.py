@@ -79,6 +79,10 @@ class StoreTLSError(StoreError):
     """The TLS files are unusable: missing, unreadable, not a pair."""
 
 
+class MemberError(StoreError):
+    """The members of the etcd cluster cannot be changed like this."""
+
+
 class StoreCompacted(StoreError):
     """The revision asked for is gone; list again and watch from there."""
 

@@ -162,6 +162,9 @@ class _Connection:
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
         return self._with_token(self.channel.unary_unary(*arguments, **options))
 
+    def unary_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return self._with_token(self.channel.unary_stream(*arguments, **options))
+
     def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
         return self._with_token(self.channel.stream_stream(*arguments, **options))
 

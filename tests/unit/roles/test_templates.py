@@ -21,6 +21,12 @@ from flanneld.instance import NAME, Instance
 from tests.support.rendering import evaluate, render
 
 ROOT = Path(__file__).resolve().parents[3]
+ETCD: dict[str, Any] = {
+    "etcd_client_address": "192.0.2.1",
+    "__etcd_state": "existing",
+    "__etcd_urls_by_name": {"n2": "http://192.0.2.2:2380", "n1": "http://192.0.2.1:2380"},
+}
+"""A member that joins another one."""
 UNIT_FILES = [
     "flanneld.service", "docker.conf", "etcd-password.conf", "wireguard-psk.conf", "50-flannel.link",
     "10-flannel.network", "50-flannel.conf", "backend-udp.conf", "backend-ipsec.conf", "flannel-charon.service",
@@ -151,7 +157,7 @@ def test_unit_files_can_be_read() -> None:
             {"flannel_network": "10.42.0.0/16", "etcd_address": "192.0.2.1"},
         ),
         ("everything", "flannel", FLANNEL_FILES, EVERYTHING),
-        ("etcd", "etcd", ETCD_FILES, {"etcd_client_address": "192.0.2.1"}),
+        ("etcd", "etcd", ETCD_FILES, ETCD),
     ],
 )
 def test_the_files_are_the_golden_ones(
@@ -381,7 +387,7 @@ def test_filter_admits_the_groups_and_keeps_whom_this_run_did_not_reach() -> Non
             "etcd_admitted_addresses": ["198.51.100.0/24"],
             "__etcd_admission": {"content": base64.b64encode(earlier.encode()).decode()},
         },
-        "n2": {"etcd_source_address": "192.0.2.22"},
+        "n2": {"etcd_source_addresses": {"n1": "192.0.2.22"}},
         "n3": {},
         "n4": {},
     }
@@ -391,4 +397,40 @@ def test_filter_admits_the_groups_and_keeps_whom_this_run_did_not_reach() -> Non
         ("192.0.2.22", "host n2"),
         ("192.0.2.3", "host n3"),
         ("198.51.100.0/24", "etcd_admitted_addresses"),
+        ("192.0.2.1", "this host"),
     ]
+
+
+def test_members_reach_each_other_and_one_that_has_left_the_group_still_does() -> None:
+    cluster = [
+        {"name": "n1", "peer_urls": ["http://192.0.2.1:2380"]},
+        {"name": "n9", "peer_urls": ["http://192.0.2.9:2380"]},
+    ]
+    member = {"etcd_client_address": "192.0.2.1", "__etcd_cluster": {"members": cluster}}
+    (text,) = render("etcd", ["admission.nft"], {"n1": member, "n2": {}})
+    _clients, members = text.split("set members")
+    assert re.findall(r"^ +([0-9./]+),  # (.*)$", members, re.MULTILINE) == [
+        ("192.0.2.1", "this host"),
+        ("192.0.2.9", "member n9, no longer in the group"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "members", "removed"),
+    [
+        ([], {"n1": True, "n9": True}, []),
+        (["n9"], {"n1": True, "n9": True}, ["n9"]),
+        (["n1"], {"n1": True, "n9": True}, []),
+        (["n1"], {"n1": False, "n9": True}, ["n1"]),
+        (["n8"], {"n1": True, "n9": True}, []),
+    ],
+    ids=["nobody asks", "left the group", "well and in the group", "lost and in the group", "no member"],
+)
+def test_members_go_only_on_request_and_not_if_they_are_well_and_wanted(
+    asked_for: list[str], members: dict[str, bool], removed: list[str]
+) -> None:
+    cluster = {"members": [{"name": name, "healthy": healthy} for name, healthy in members.items()]}
+    found = evaluate(
+        "etcd", {"etcd_remove_members": asked_for, "__etcd_cluster": cluster}, "__etcd_removable"
+    )
+    assert found == [removed]
