@@ -45,9 +45,10 @@ options: {}
 attributes:
   action_group:
     description: >-
-      Set the options that say how to reach etcd once for all modules, with C(group/weft.flannel.etcd) in
+      Set the options that say how to reach etcd once for all modules, with C(group/weft.flannel.flannel) in
       C(module_defaults).
     support: full
     membership:
+      - weft.flannel.flannel
       - weft.flannel.etcd
 """

@@ -21,7 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     IPV4,
     AddressPool,
     Family,
-    Network,
+    find_exclusion,
 )
 
 HIDDEN = "(hidden)"
@@ -77,23 +77,12 @@ def _compare_pools(
     hit: Dict[str, List[Lease]] = {}
     for lease in leases:
         subnet = lease.subnets.of(family)
-        option = _find_exclusion(new, subnet) if subnet is not None and old.contains(subnet) else None
+        option = find_exclusion(new, subnet) if subnet is not None and old.contains(subnet) else None
         if option is not None:
             hit.setdefault(option, []).append(lease)
     after = _show_pool(new)
     for option, before in _show_pool(old).items():
         yield Disruption(prefix + option, before, after[option], tuple(hit.get(option, ())))
-
-
-def _find_exclusion(pool: AddressPool, subnet: Network) -> Optional[str]:
-    """The first option that keeps a subnet out of the pool, or None."""
-    if subnet.network_address not in pool.network:
-        return "Network"
-    if subnet.prefixlen != pool.subnet_len:
-        return "SubnetLen"
-    if int(subnet.network_address) < int(pool.subnet_min):
-        return "SubnetMin"
-    return "SubnetMax" if int(subnet.network_address) > int(pool.subnet_max) else None
 
 
 def _show_pool(pool: AddressPool) -> Dict[str, OptionValue]:

@@ -95,3 +95,11 @@ class StoreCompacted(StoreError):
 
 class StoreLeaseLost(StoreError):
     """The etcd lease does not exist any more."""
+
+
+class OptionError(FlannelError):
+    """An option of a module has a value that cannot be used."""
+
+
+class SubnetTaken(FlannelError):
+    """The subnet, or a part of it, belongs to another host."""

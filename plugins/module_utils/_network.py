@@ -6,14 +6,29 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._connection import text_or_none
 from ansible_collections.weft.flannel.plugins.module_utils._errors import LeaseError
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Lease, lease_from_item
+from ansible_collections.weft.flannel.plugins.module_utils._lease import (
+    Attributes,
+    Layout,
+    Lease,
+    Subnets,
+    lease_from_item,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, AddressPool, Network
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
+    FAMILIES,
+    AddressPool,
+    Family,
+    Network,
+    count_free,
+    overlaps,
+)
 
 
 @dataclass(frozen=True)
@@ -72,3 +87,52 @@ def _fits_pool(pool: Optional[AddressPool], subnet: Optional[Network]) -> bool:
     if pool is None or subnet is None:
         return pool is None and subnet is None
     return pool.contains(subnet)
+
+
+def same_host(theirs: Attributes, ours: Attributes, config: NetworkConfig) -> bool:
+    """Identity is the public address of the first family that is on (A6: never the zero address)."""
+    for family in config.families:
+        address = ours.public_address(family)
+        if address is not None:
+            return theirs.public_address(family) == address
+    return False
+
+
+def overlaps_any(subnets: Subnets, others: Sequence[Subnets]) -> bool:
+    """True if one of the subnets overlaps one of the others' of its family."""
+
+    def clash(family: Family, other: Subnets) -> bool:
+        ours, theirs = subnets.of(family), other.of(family)
+        return ours is not None and theirs is not None and overlaps(ours, theirs)
+
+    return any(clash(family, other) for other in others for family in FAMILIES)
+
+
+def describe_lease(layout: Layout, lease: Lease) -> Dict[str, Any]:
+    """A lease as modules return it."""
+    attributes = lease.attributes
+    return {
+        "key": layout.subnet_key(lease.subnets),
+        "subnet": text_or_none(lease.subnets.v4),
+        "ipv6_subnet": text_or_none(lease.subnets.v6),
+        "public_ip": text_or_none(attributes.public_ip),
+        "public_ipv6": text_or_none(attributes.public_ipv6),
+        "backend_type": attributes.backend_type or None,
+        "backend_data": None if attributes.backend_data is None else json.loads(attributes.backend_data),
+        "backend_v6_data": None
+        if attributes.backend_v6_data is None
+        else json.loads(attributes.backend_v6_data),
+        "reservation": lease.is_reservation,
+    }
+
+
+def count_subnets(
+    config: NetworkConfig, family: Family, leases: Tuple[Lease, ...]
+) -> Optional[Dict[str, int]]:
+    """How many subnets a family has, as modules return it; None where the config does not turn it on."""
+    pool = config.pool(family)
+    if pool is None:
+        return None
+    taken = [subnet for subnet in (lease.subnets.of(family) for lease in leases) if subnet is not None]
+    free = count_free(pool, taken)
+    return {"total": pool.slots, "used": pool.slots - free, "free": free}

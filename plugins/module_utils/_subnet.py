@@ -13,7 +13,7 @@ import random
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Iterable, List, Mapping, Tuple, Union
+from typing import Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, OutOfSubnets
 from ansible_collections.weft.flannel.plugins.module_utils._gojson import quote
@@ -94,11 +94,18 @@ class AddressPool:
 
     def contains(self, subnet: Network) -> bool:
         """Whether a lease of this subnet is compatible with the config (spec 2.7): right length, right range."""
-        return (
-            family_of(subnet) == self.family
-            and subnet.prefixlen == self.subnet_len
-            and int(self.subnet_min) <= int(subnet.network_address) <= int(self.subnet_max)
-        )
+        return find_exclusion(self, subnet) is None
+
+
+def find_exclusion(pool: AddressPool, subnet: Network) -> Optional[str]:
+    """The first key of the network config, without "IPv6", that keeps a subnet out of the pool; None: it fits."""
+    if family_of(subnet) != pool.family or subnet.network_address not in pool.network:
+        return "Network"
+    if subnet.prefixlen != pool.subnet_len:
+        return "SubnetLen"
+    if int(subnet.network_address) < int(pool.subnet_min):
+        return "SubnetMin"
+    return "SubnetMax" if int(subnet.network_address) > int(pool.subnet_max) else None
 
 
 _IPV4_TEXT = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}")
@@ -214,6 +221,14 @@ def is_private(address: Address) -> bool:
     return any(address in network for network in _PRIVATE[family_of(address)])
 
 
+def name_unfit(address: Address) -> str:
+    """Why an address cannot be that of a host, "" when it can."""
+    for name in ("unspecified", "loopback", "multicast"):
+        if getattr(address, f"is_{name}"):
+            return name
+    return "broadcast" if address == IPv4Address("255.255.255.255") else ""
+
+
 def pick_free(pool: AddressPool, taken: Iterable[Network], rng: random.Random) -> Network:
     """A subnet of the pool that overlaps none of the taken, each free one equally likely (spec 2.7 step 4).
 
@@ -239,6 +254,15 @@ def pick_free(pool: AddressPool, taken: Iterable[Network], rng: random.Random) -
 def count_free(pool: AddressPool, taken: Iterable[Network]) -> int:
     """How many subnets of the pool overlap none of the taken."""
     return pool.slots - _count(_find_blocked(pool, taken))
+
+
+def list_free(pool: AddressPool, taken: Iterable[Network]) -> Iterator[Network]:
+    """The subnets of the pool that overlap none of the taken, in ascending order, made as they are asked for."""
+    number = 0
+    for first, last in [*_find_blocked(pool, taken), (pool.slots, pool.slots)]:
+        for free in range(number, first):
+            yield pool.slot(free)
+        number = last + 1
 
 
 def _count(ranges: Iterable[Tuple[int, int]]) -> int:

@@ -211,7 +211,6 @@ next_step:
   sample: check that etcd runs there and listens on that address
 """
 
-import json
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -225,14 +224,17 @@ from ansible_collections.weft.flannel.plugins.module_utils._connection import (
     REQUIRED_TOGETHER,
     connected_store,
     run_module,
-    text_or_none,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Lease
-from ansible_collections.weft.flannel.plugins.module_utils._network import read_network
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
+from ansible_collections.weft.flannel.plugins.module_utils._network import (
+    count_subnets,
+    describe_lease,
+    read_network,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._options import hide_secrets, options_of
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Family, count_free
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES
 
 
 def describe_network(params: Mapping[str, Any]) -> Dict[str, Any]:
@@ -273,36 +275,6 @@ def describe_config(item: Optional[KeyValue]) -> Tuple[Optional[NetworkConfig], 
     except ConfigError as error:
         return None, {**described, "config_error": str(error)}
     return config, {**described, "config": options_of(config), "unknown_keys": list(unknown_keys(text))}
-
-
-def describe_lease(layout: Layout, lease: Lease) -> Dict[str, Any]:
-    """One element of the return value `leases`."""
-    attributes = lease.attributes
-    return {
-        "key": layout.subnet_key(lease.subnets),
-        "subnet": text_or_none(lease.subnets.v4),
-        "ipv6_subnet": text_or_none(lease.subnets.v6),
-        "public_ip": text_or_none(attributes.public_ip),
-        "public_ipv6": text_or_none(attributes.public_ipv6),
-        "backend_type": attributes.backend_type or None,
-        "backend_data": None if attributes.backend_data is None else json.loads(attributes.backend_data),
-        "backend_v6_data": None
-        if attributes.backend_v6_data is None
-        else json.loads(attributes.backend_v6_data),
-        "reservation": lease.is_reservation,
-    }
-
-
-def count_subnets(
-    config: NetworkConfig, family: Family, leases: Tuple[Lease, ...]
-) -> Optional[Dict[str, int]]:
-    """One family of the return value `subnets`."""
-    pool = config.pool(family)
-    if pool is None:
-        return None
-    taken = [subnet for subnet in (lease.subnets.of(family) for lease in leases) if subnet is not None]
-    free = count_free(pool, taken)
-    return {"total": pool.slots, "used": pool.slots - free, "free": free}
 
 
 def main() -> None:

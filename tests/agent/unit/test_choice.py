@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._errors import OutOfSubnets
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease, parse_key
+from ansible_collections.weft.flannel.plugins.module_utils._network import same_host
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6
 from flanneld.leasing.choice import (
     choose,
@@ -18,7 +19,6 @@ from flanneld.leasing.choice import (
     join_parts,
     keep_parts,
     lies_in_network,
-    same_host,
 )
 
 from tests.support.lease_world import make_claim, vxlan_data

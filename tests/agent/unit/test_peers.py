@@ -72,6 +72,13 @@ def test_own_lease_deleted_or_overwritten():
     assert not book.see_changes(changes((OWN.subnets, replace(OWN, mod_revision=50))), 0.0).own_missing
 
 
+def test_own_lease_made_a_reservation_by_an_operator_is_looked_at():
+    book = Peers(vxlan_rules(replace(OWN, lease_id=7)), 600.0)
+    book.see_listing(listing(replace(OWN, lease_id=7)), 0)
+    outcome = book.see_changes(changes((OWN.subnets, replace(OWN, mod_revision=50, lease_id=0))), 0.0)
+    assert (outcome.own_missing, outcome.accepted, outcome.dropped) == (True, (), ())
+
+
 def test_an_emptied_store_removes_nobody_until_the_grace_time_is_over():
     book = peers(grace=600)
     book.see_listing(listing(OWN, TWO, THREE, revision=100), 0)

@@ -16,6 +16,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     StoreLeaseLost,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease, Subnets, parse_key
+from ansible_collections.weft.flannel.plugins.module_utils._network import overlaps_any, same_host
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry
 
 from flanneld.leasing import Claim
@@ -25,8 +26,6 @@ from flanneld.leasing.choice import (
     is_good,
     keep_parts,
     lies_in_network,
-    overlaps_any,
-    same_host,
 )
 from flanneld.leasing.own import OwnLease, Slot
 

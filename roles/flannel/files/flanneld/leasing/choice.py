@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Dict, Optional, Sequence, cast
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease, Subnets
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease, Subnets
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     FAMILIES,
     IPV4,
@@ -23,15 +23,6 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
 
 Parts = Dict[Family, Network]
 """Subnets by family, those that are there."""
-
-
-def same_host(theirs: Attributes, ours: Attributes, config: NetworkConfig) -> bool:
-    """Identity is the public address of the first family that is on (A6: never the zero address)."""
-    for family in config.families:
-        address = ours.public_address(family)
-        if address is not None:
-            return theirs.public_address(family) == address
-    return False
 
 
 def find_proof(lease: Lease, last: Lease) -> str:
@@ -111,13 +102,3 @@ def is_good(lease: Lease, config: NetworkConfig) -> bool:
     """False for a lease that every host refuses, so that it need not be feared."""
     has_address = any(lease.attributes.public_address(family) is not None for family in config.families)
     return has_address and lies_in_network(lease.subnets, config)
-
-
-def overlaps_any(subnets: Subnets, others: Sequence[Subnets]) -> bool:
-    """True if one of the subnets overlaps one of the others' of its family."""
-
-    def clash(family: Family, other: Subnets) -> bool:
-        ours, theirs = subnets.of(family), other.of(family)
-        return ours is not None and theirs is not None and overlaps(ours, theirs)
-
-    return any(clash(family, other) for other in others for family in FAMILIES)

@@ -22,6 +22,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Family,
     Network,
     family_of,
+    name_unfit,
     overlaps,
 )
 
@@ -42,14 +43,6 @@ class Rules:
     """Where packets for a lease's subnet of that family are sent; None when there is no such place."""
     refuse: Callable[[Lease, Family], Optional[str]]
     claims: Callable[[Lease, Family], Iterable[Hashable]]
-
-
-def _unfit(address: Address) -> str:
-    """Why an address cannot be that of a host, "" when it can."""
-    for name in ("unspecified", "loopback", "multicast"):
-        if getattr(address, f"is_{name}"):
-            return name
-    return "broadcast" if address == ipaddress.IPv4Address("255.255.255.255") else ""
 
 
 def find_fault(rules: Rules, lease: Lease) -> Optional[str]:
@@ -100,8 +93,8 @@ def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Networ
         return f"{subnet} lies outside the network {pool.network if pool else ''}".rstrip()
     public = rules.address(lease, family)
     if public is not None:
-        if _unfit(public):
-            return f"public IP {public} is a {_unfit(public)} address"
+        if name_unfit(public):
+            return f"public IP {public} is a {name_unfit(public)} address"
         if public in rules.own_addresses:
             return f"public IP {public} is our own address"
         overlay = [network for one in (lease, rules.own) for _family, network in _parts(rules, one)]

@@ -199,7 +199,7 @@ class Peers:
             key = format_key(subnets)
             self._unreadable.pop(key, None)
             if key == self._rules.own.key:
-                own_missing = lease is None or not self._is_own(lease)
+                own_missing = lease is None or not self._stands(lease)
                 self._note_usurper(lease)
             elif lease is not None:
                 touched |= self._learn(lease)
@@ -256,6 +256,11 @@ class Peers:
 
     def _is_own(self, lease: Lease) -> bool:
         return lease.key == self._rules.own.key and lease.attributes == self._rules.own.attributes
+
+    def _stands(self, lease: Lease) -> bool:
+        """Our own lease as we know it. An operator may have made a reservation of it, or ended one: how long we may have
+        it, and when it is renewed, has to be learned then."""
+        return self._is_own(lease) and lease.lease_id == self._rules.own.lease_id
 
     def _is_own_value(self, lease: Lease) -> bool:
         """It says what only we can say: our address with our own backend data."""

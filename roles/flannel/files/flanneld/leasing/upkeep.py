@@ -19,11 +19,12 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
     format_value,
     parse_key,
 )
+from ansible_collections.weft.flannel.plugins.module_utils._network import overlaps_any, same_host
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry
 
 from flanneld.leasing import LeaseTaken
 from flanneld.leasing.acquire import describe, find_older, find_overlapping, name_address
-from flanneld.leasing.choice import find_proof, overlaps_any, same_host
+from flanneld.leasing.choice import find_proof
 from flanneld.leasing.nodes import NodeClaim, read_clock
 from flanneld.leasing.own import OwnLease, Slot
 
