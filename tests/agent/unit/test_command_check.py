@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Dict, Iterable, List
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._agent import AgentAbsent
 from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError, StoreAuthError
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes
@@ -19,7 +20,6 @@ from ansible_collections.weft.flannel.plugins.module_utils._network import BadLe
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
 from flanneld.commands import check
-from flanneld.commands.asking import AgentAbsent
 from flanneld.commands.checks import FAIL, WARN
 from flanneld.commands.facts import Facts, StoreFacts
 from flanneld.commands.probes import Probe

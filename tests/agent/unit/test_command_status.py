@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._agent import AgentError
 from flanneld.commands import status
-from flanneld.commands.asking import AgentError, parse_report
+from flanneld.commands.asking import parse_report
 from flanneld.commands.status_text import format_seconds, format_status
 from flanneld.commands.traces import find_next_step
 from flanneld.instance import Instance

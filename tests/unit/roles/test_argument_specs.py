@@ -20,9 +20,18 @@ def load(role: str, name: str) -> Any:
     return yaml.safe_load((ROLES / role / name).read_text(encoding="utf-8"))
 
 
-def options(role: str, entry_point: str = "main") -> dict[str, Any]:
-    found: dict[str, Any] = load(role, "meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
-    return found
+# An entry point that is always called with what it needs.
+WITHOUT_DEFAULTS = {"packages"}
+
+
+def options(role: str) -> dict[str, Any]:
+    """Those of all entry points."""
+    specified = load(role, "meta/argument_specs.yml")["argument_specs"]
+    return {
+        name: option
+        for entry_point in specified.keys() - WITHOUT_DEFAULTS
+        for name, option in specified[entry_point]["options"].items()
+    }
 
 
 @pytest.mark.parametrize("role", NAMES)

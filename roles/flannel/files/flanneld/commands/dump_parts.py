@@ -14,11 +14,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+from ansible_collections.weft.flannel.plugins.module_utils._agent import ask_agent
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store, open_store
 
 from flanneld import __version__
-from flanneld.commands.asking import ask_agent
 from flanneld.commands.reading import run_program
 from flanneld.commands.settings import Settings
 from flanneld.outputs.state_dir import StateDir

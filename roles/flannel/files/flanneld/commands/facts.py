@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, TypeVar
 
+from ansible_collections.weft.flannel.plugins.module_utils._agent import ask_agent
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Lease
@@ -22,7 +23,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValu
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
 
 from flanneld.backends import Backend, find_backend
-from flanneld.commands.asking import ask_agent, parse_report
+from flanneld.commands.asking import parse_report
 from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.probes import Probe, can_ping, probe_paths
 from flanneld.commands.settings import Settings

@@ -8,7 +8,14 @@ from __future__ import annotations
 import sys
 from typing import Mapping, Sequence
 
-from flanneld.commands.asking import AgentAbsent, AgentError, ask_agent, load_document, parse_report
+from ansible_collections.weft.flannel.plugins.module_utils._agent import (
+    AgentAbsent,
+    AgentError,
+    ask_agent,
+    load_document,
+)
+
+from flanneld.commands.asking import parse_report
 from flanneld.commands.settings import asks_for_help, read_settings, take_switches
 from flanneld.commands.status_text import format_status
 from flanneld.commands.traces import describe_traces

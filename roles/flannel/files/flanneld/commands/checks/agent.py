@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from flanneld.commands.asking import AgentAbsent
+from ansible_collections.weft.flannel.plugins.module_utils._agent import AgentAbsent
+
 from flanneld.commands.checks import FAIL, WARN, Check, Finding
 from flanneld.commands.facts import Facts
 from flanneld.commands.traces import find_next_step
