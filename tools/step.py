@@ -6,7 +6,8 @@
     step.py NAME SECONDS COMMAND [ARG...]
 
 Prints one line when it starts, a sign of life every half minute, pytest's closing lines, and one line
-with the time it took and how much of that was processor time (of all that it waited for).  A step that fails or exceeds its limit also prints the end of its log.
+with the time it took and how much of that was processor time (of all that it waited for).  A step that
+fails or exceeds its limit also prints the end of its log.
 Exits as the command did, 124 when it ran out of time.
 """
 

@@ -13,6 +13,7 @@ As a program, with no Ansible installed: `python3 plugins/plugin_utils/_bundle.p
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import os
@@ -21,7 +22,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, Iterable, List, Set
 
 COLLECTION_ROOT = Path(__file__).resolve().parents[2]
 AGENT_DIRECTORY = Path("roles/flannel/files/flanneld")
@@ -66,8 +67,10 @@ def collect_members(root: Path) -> Dict[str, bytes]:
     for path in agent.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
             members[f"flanneld/{path.relative_to(agent).as_posix()}"] = path.read_bytes()
-    for path in (root / RULES_DIRECTORY).glob("_*.py"):
-        members[f"{RULES_PACKAGE}/{path.name}"] = path.read_bytes()
+    rules = root / RULES_DIRECTORY
+    sources = [content for name, content in members.items() if name.endswith(".py")]
+    for name in find_imported_rules(sources, rules):
+        members[f"{RULES_PACKAGE}/{name}.py"] = (rules / f"{name}.py").read_bytes()
     for needed in ("flanneld/__init__.py", f"{RULES_PACKAGE}/_errors.py"):
         if needed not in members:
             raise FileNotFoundError(
@@ -102,6 +105,31 @@ def parents_of(path: str) -> List[str]:
     """The path itself and everything above it: "a/b" -> ["a", "a/b"]; "" -> []."""
     parts = path.split("/") if path else []
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+
+
+def find_imported_rules(sources: Iterable[bytes], rules: Path) -> Set[str]:
+    """Names of the module_utils that these sources import, and those import. What only modules use stays out: a
+    change of it would give every host another program."""
+    found: Set[str] = set()
+    waiting = list(sources)
+    while waiting:
+        for name in list_imported_rules(waiting.pop()) - found:
+            found.add(name)
+            waiting.append((rules / f"{name}.py").read_bytes())
+    return found
+
+
+def list_imported_rules(source: bytes) -> Set[str]:
+    """`from <rules>._lease import Lease` and `from <rules> import _lease` both give _lease."""
+    package = RULES_PACKAGE.replace("/", ".")
+    names: Set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            if node.module == package:
+                names.update(alias.name for alias in node.names)
+            elif node.module.startswith(f"{package}."):
+                names.add(node.module[len(package) + 1 :])
+    return names
 
 
 def read_version(root: Path) -> str:

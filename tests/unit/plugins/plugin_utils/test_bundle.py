@@ -73,6 +73,22 @@ def test_name_follows_version_and_content(tree: Path) -> None:
     assert build_bundle(tree).file_name != before.file_name
 
 
+def test_what_the_agent_does_not_import_is_another_affair(tree: Path) -> None:
+    before = build_bundle(tree)
+    rules = tree / "plugins/module_utils"
+    package = "ansible_collections.weft.flannel.plugins.module_utils"
+    (rules / "_of_modules.py").write_text("", encoding="utf-8")
+    assert build_bundle(tree).content == before.content
+    # both forms of an import, of the agent and of what it imports; also inside a function
+    (rules / "_errors.py").write_text(f"def ask():\n    from {package} import _store\n", encoding="utf-8")
+    (rules / "_store.py").write_text(f"from {package}._etcd import Etcd\n", encoding="utf-8")
+    (rules / "_etcd.py").write_text("Etcd = object\n", encoding="utf-8")
+    packed = {
+        name.rpartition("/")[2] for name in names(build_bundle(tree).content) if "module_utils/_" in name
+    }
+    assert packed == {"__init__.py", "_errors.py", "_store.py", "_etcd.py"}
+
+
 def test_nothing_in_it_tells_the_machine() -> None:
     for info in zipfile.ZipFile(io.BytesIO(build_bundle().content)).infolist():
         assert info.date_time == (1980, 1, 1, 0, 0, 0)
@@ -91,12 +107,12 @@ def test_members_are_sorted_and_every_parent_has_an_entry() -> None:
         assert f"{package}/__init__.py" in files
 
 
-def test_carries_every_source_of_agent_and_rules() -> None:
+def test_carries_every_source_of_the_agent_and_its_rules() -> None:
     packed = set(names(build_bundle().content))
     agent = COLLECTION_ROOT / "roles/flannel/files/flanneld"
     assert {f"flanneld/{path.relative_to(agent).as_posix()}" for path in agent.rglob("*.py")} <= packed
-    rules = (COLLECTION_ROOT / "plugins/module_utils").glob("_*.py")
-    assert {f"{_bundle.RULES_PACKAGE}/{path.name}" for path in rules} <= packed
+    rules = ("_config", "_errors", "_etcd", "_lease", "_store", "_subnet")
+    assert {f"{_bundle.RULES_PACKAGE}/{name}.py" for name in rules} <= packed
 
 
 def test_works_as_a_program_without_ansible(tmp_path: Path) -> None:

@@ -258,8 +258,8 @@ class Peers:
         return lease.key == self._rules.own.key and lease.attributes == self._rules.own.attributes
 
     def _stands(self, lease: Lease) -> bool:
-        """Our own lease as we know it. An operator may have made a reservation of it, or ended one: how long we may have
-        it, and when it is renewed, has to be learned then."""
+        """Our own lease as we know it. An operator may have made a reservation of it, or ended one: how long we may
+        have it, and when it is renewed, has to be learned then."""
         return self._is_own(lease) and lease.lease_id == self._rules.own.lease_id
 
     def _is_own_value(self, lease: Lease) -> bool:
