@@ -118,6 +118,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._connection import (
     run_module,
     store_options,
 )
+from ansible_collections.weft.flannel.plugins.module_utils._errors import MemberError
 from ansible_collections.weft.flannel.plugins.module_utils._members import (
     Member,
     describe_members,
@@ -133,6 +134,12 @@ def apply_member(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
     """The return values of the module. Raises StoreError, MemberError."""
     options = store_options(params)
     name, peer_urls = params["name"], frozenset(params["peer_urls"])
+    if params["state"] == "present" and not peer_urls:
+        raise MemberError(
+            f"etcd member {name}",
+            "peer_urls is empty, so the other members would not find it",
+            "give peer_urls as in --initial-advertise-peer-urls of its etcd",
+        )
     health = read_health(options)
     before = tuple(item.member for item in health.members)
     found = find_member(before, name, peer_urls)
@@ -151,7 +158,7 @@ def apply_member(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
                 cluster.remove_member(found)
     return {
         "changed": after != before,
-        "diff": {"before": describe_members(before), "after": describe_members(after)},
+        "diff": [{"before": describe_members(before), "after": describe_members(after)}],
         "members": [{"name": member.name, "peer_urls": sorted(member.peer_urls)} for member in after],
     }
 
@@ -166,7 +173,6 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_together=REQUIRED_TOGETHER,
-        required_if=[("state", "present", ["peer_urls"])],
         supports_check_mode=True,
     )
     run_module(module, lambda: apply_member(module.params, module.check_mode))

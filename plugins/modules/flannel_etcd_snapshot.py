@@ -103,7 +103,7 @@ def save_snapshot(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]
         _write(params, dest)
     return {
         "changed": not exists,
-        "diff": {"before": f"{dest}\n" if exists else "", "after": f"{dest}\n"},
+        "diff": [{"before": f"{dest}\n" if exists else "", "after": f"{dest}\n"}],
         "dest": str(dest),
     }
 

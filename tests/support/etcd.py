@@ -50,6 +50,7 @@ class EtcdServer:
     address: where it listens for clients, an IPv4 or IPv6 address. Ports are free ones of the caller's
         network namespace; give `port` where the prefix leads into another one (the peer port is then port + 1).
     flags: further ones of etcd.
+    name: of the member. joins: the members of a running cluster that has been told of this one.
     """
 
     def __init__(
@@ -61,7 +62,11 @@ class EtcdServer:
         port: int = 0,
         tls: Optional[ServerTLS] = None,
         flags: Sequence[str] = (),
+        name: str = "one",
+        joins: Sequence[EtcdServer] = (),
     ) -> None:
+        self.name = name
+        self._joins = tuple(joins)
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "etcd.log"
@@ -98,6 +103,10 @@ class EtcdServer:
     def pid(self) -> int:
         assert self._process is not None, "etcd is not running"
         return self._process.pid
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self._peer_port}"
 
     # life
 
@@ -170,7 +179,7 @@ class EtcdServer:
         shutil.rmtree(self.data)
         self._run(
             "etcdctl", "snapshot", "restore", str(path), f"--data-dir={self.data}", "--name=one",
-            f"--initial-cluster=one={self._peer_url}", f"--initial-advertise-peer-urls={self._peer_url}",
+            f"--initial-cluster=one={self.peer_url}", f"--initial-advertise-peer-urls={self.peer_url}",
         )  # fmt: skip
         self.start()
 
@@ -216,19 +225,16 @@ class EtcdServer:
     def _authority(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
-    @property
-    def _peer_url(self) -> str:
-        return f"http://127.0.0.1:{self._peer_port}"
-
     def _arguments(self) -> List[str]:
         arguments = [
-            "--name=one",
+            f"--name={self.name}",
             f"--data-dir={self.data}",
             f"--listen-client-urls={self.endpoint}" + (f",{self._control}" if self.tls else ""),
             f"--advertise-client-urls={self.endpoint}",
-            f"--listen-peer-urls={self._peer_url}",
-            f"--initial-advertise-peer-urls={self._peer_url}",
-            f"--initial-cluster=one={self._peer_url}",
+            f"--listen-peer-urls={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
+            f"--initial-cluster={','.join(f'{each.name}={each.peer_url}' for each in (*self._joins, self))}",
+            f"--initial-cluster-state={'existing' if self._joins else 'new'}",
             "--unsafe-no-fsync",
             "--logger=zap",
             "--log-level=warn",
