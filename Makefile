@@ -76,7 +76,7 @@ contract: setup ## store and leases against real etcd, with the distribution's l
 	$(host_python) $(pytest) -n 3 tests/agent/contract
 
 contract-modules: setup ## the modules, run by Ansible, against real etcd
-	$(host_python) $(pytest) tests/contract_modules
+	$(host_python) $(pytest) -n 2 tests/contract_modules
 
 contract-latest: bundle ## the same, and a few namespace tests, with the newest libraries from PyPI
 	tools/make-venv build/venv-newest requirements/newest.txt
