@@ -20,6 +20,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Family,
     Network,
     name_unfit,
+    parse_address,
     parse_ipv4,
     parse_ipv4_cidr,
     parse_ipv6,
@@ -38,6 +39,8 @@ REQUEST_SPEC: Mapping[str, Mapping[str, Any]] = {
 }
 
 Value = TypeVar("Value")
+NetworkType = TypeVar("NetworkType", IPv4Network, IPv6Network, Network)
+AddressType = TypeVar("AddressType", IPv4Address, IPv6Address)
 
 
 @dataclass(frozen=True)
@@ -86,30 +89,32 @@ def read_request(params: Mapping[str, Any]) -> Request:
     )
 
 
-def _read_subnet(params: Mapping[str, Any], option: str, parse: Callable[[str], Value]) -> Optional[Value]:
+def _read_subnet(
+    params: Mapping[str, Any], option: str, parse: Callable[[str], NetworkType]
+) -> Optional[NetworkType]:
     text = params[option]
-    if text is None:
-        return None
-    network: Any = _parse_option(option, text, parse)
-    start = text.partition("/")[0]
-    if _parse_option(option, f"{start}/{network.max_prefixlen}", parse) != _first(network):
+    return None if text is None else parse_subnet(option, text, parse)
+
+
+def parse_subnet(option: str, text: str, parse: Callable[[str], NetworkType]) -> NetworkType:
+    """A subnet, written with its first address. Raises OptionError for another address, and for no network."""
+    network = _parse_option(option, text, parse)
+    if parse_address(text.partition("/")[0]) != network.network_address:
         raise OptionError(
             f"option {option}",
             f"{quote(text)} is not on a boundary: no /{network.prefixlen} begins there",
             f"write {network}, in which it lies, or another subnet",
         )
-    return network  # type: ignore[no-any-return]
+    return network
 
 
-def _first(network: Any) -> Any:
-    return type(network)((network.network_address, network.max_prefixlen))
-
-
-def _read_address(params: Mapping[str, Any], option: str, parse: Callable[[str], Value]) -> Optional[Value]:
+def _read_address(
+    params: Mapping[str, Any], option: str, parse: Callable[[str], AddressType]
+) -> Optional[AddressType]:
     text = params[option]
     if text is None:
         return None
-    address: Any = _parse_option(option, text, parse)
+    address = _parse_option(option, text, parse)
     unfit = name_unfit(address)
     if unfit:
         raise OptionError(
@@ -117,7 +122,7 @@ def _read_address(params: Mapping[str, Any], option: str, parse: Callable[[str],
             f"{quote(text)} cannot be the address of a host ({unfit})",
             "write the address at which the other hosts reach this one",
         )
-    return address  # type: ignore[no-any-return]
+    return address
 
 
 def _parse_option(option: str, text: str, parse: Callable[[str], Value]) -> Value:
