@@ -391,13 +391,19 @@ def test_user_and_password_are_taken_and_never_shown(
         server.enable_auth()
         written = apply(host, server, {**NETWORK, **login})
         info = host.run("flannel_network_info", {"endpoints": server.endpoint, **login})
+        pinned = {"endpoints": server.endpoint, **login, "subnet": "10.5.34.0/24", "public_ip": "192.0.2.1"}
+        made = host.run("flannel_reservation", pinned)
+        ended = host.run("flannel_lease", {**pinned, "state": "leased"})
+        leases = host.run("flannel_lease_info", {"endpoints": server.endpoint, **login})
         refused = apply(host, server, {**NETWORK, **login, "password": "wrong-secret"})
         elsewhere = apply(host, server, {**NETWORK, **login, "prefix": "/elsewhere"})
     assert (written.changed, info.result["raw"]) == (True, WRITTEN)
+    assert (made.changed, ended.changed) == (True, True)
+    assert leases.result["leases"][0]["seconds_left"] > 86000
     assert refused.result["error"] == "StoreAuthError"
     assert "no such user with this password" in refused.result["cause"]
     assert "etcd key /elsewhere/config: etcd refuses access to user operator" in elsewhere.result["msg"]
-    for outcome in (written, info, refused, elsewhere):
+    for outcome in (written, info, made, ended, leases, refused, elsewhere):
         for text in (outcome.output, json.dumps(outcome.result)):
             assert secret not in text
             assert "wrong-secret" not in text

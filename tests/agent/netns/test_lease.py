@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
+from tests.support.asking import read_report
 from tests.support.cluster import Cluster
-from tests.support.traffic import assert_ping
+from tests.support.node import Node
+from tests.support.traffic import Pinger, assert_ping
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("bundle")
@@ -100,6 +105,54 @@ def test_a_reservation_for_a_host_with_a_lease_is_taken_at_its_next_start(cluste
     node.agent.wait_ready()
     assert str(node.host.subnet) == "10.5.122.0/24"
     assert list(cluster.leases()) == [node.lease_key]
+
+
+def change_lease(cluster: Cluster, module: str, *options: str) -> None:
+    """What an operator does with flannel_reservation or flannel_lease."""
+    program = (sys.executable, "-m", "tests.support.lease_modules", module, cluster.etcd.endpoint)
+    cluster.switch.execute("env", f"PYTHONPATH={os.pathsep.join(sys.path)}", *program, *options)
+
+
+def wait_told(node: Node, state: str) -> None:
+    """Until the agent takes its lease for what flannel_lease has made it."""
+    reserved = state == "reserved"
+    wait_until(
+        lambda: read_report(node.agent)["lease"]["reservation"] is reserved,
+        f"the agent knows that it is {state}",
+    )
+
+
+def test_a_lease_becomes_a_reservation_and_a_lease_again_under_its_host(cluster: Cluster) -> None:
+    """The modules, the whole agent, and traffic: nothing is interrupted, and the status tells at once."""
+    cluster.configure("vxlan")
+    one, two = cluster.join(1, 2)
+    assert_ping(one.container, two.container)
+    leases, before = cluster.leases(), one.state()
+    with Pinger(two.container, one.container) as pinger:
+        for state in ("reserved", "leased", "reserved"):
+            change_lease(cluster, "flannel_lease", f"state={state}", f"public_ip={one.host.address}")
+            wait_told(one, state)
+            assert (cluster.lease_id(one.lease_key) == 0) is (state == "reserved")
+        change_lease(cluster, "flannel_reservation", "state=absent", f"subnet={one.host.subnet}")
+        assert cluster.lease_id(one.lease_key) != 0
+    pinger.assert_nothing_lost()
+    assert cluster.leases() == leases
+    assert one.state() == before
+
+
+def test_a_reservation_of_the_module_is_taken_at_the_first_start(cluster: Cluster) -> None:
+    cluster.configure("vxlan")
+    node = cluster.add_node(1)
+    options = ("state=present", "subnet=10.5.122.0/24", f"public_ip={node.host.address}")
+    change_lease(cluster, "flannel_reservation", *options)
+    node.agent.start()
+    node.agent.wait_ready()
+    assert str(node.host.subnet) == "10.5.122.0/24"
+    before = cluster.revision()
+    change_lease(cluster, "flannel_reservation", *options)
+    assert cluster.lease_id(node.lease_key) == 0
+    assert cluster.leases()[node.lease_key].count("BackendType") == 1, "what the host says stays"
+    assert cluster.revision() == before
 
 
 def test_hosts_that_start_together_get_different_subnets(cluster: Cluster) -> None:
