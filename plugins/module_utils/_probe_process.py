@@ -204,6 +204,11 @@ def start_probe(subnet_file: str, subnets: Tuple[Subnet, ...], lifetime: int) ->
     return Standing.from_message(_raise_if_failed(message))
 
 
+def renew_probe(subnet_file: str, lifetime: int) -> None:
+    """Have the probe that stands go by itself only after so many seconds from now. Raises ProbeError."""
+    _call_if_there(subnet_file, {"do": "renew", "lifetime": lifetime})
+
+
 def ask_probe(subnet_file: str, question: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """The answers of all peers, as Answer.as_result has them. Raises ProbeError if no probe stands."""
     message = _call_if_there(subnet_file, {"do": "ask", **question})
@@ -461,6 +466,8 @@ class _Probe:
         if message["do"] == "ask":
             peers = read_peers(message["peers"])
             return {"answers": [answer.as_result() for answer in self._ask(peers, message)]}
+        if message["do"] == "renew":
+            signal.alarm(message["lifetime"])
         described = self.standing.as_message()
         if message["do"] == "stop":
             described["devices"] = self._devices

@@ -40,7 +40,7 @@ options:
     type: path
     default: /run/flannel/subnet.env
   lifetime:
-    description: Seconds after which the probe goes by itself.
+    description: Seconds from now after which the probe goes by itself, also one that stands already.
     type: int
     default: 900
 requirements:
@@ -154,6 +154,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._probe_process import
     find_probe,
     plan_probe,
     read_subnet_file,
+    renew_probe,
     start_probe,
     stop_probe,
 )
@@ -180,6 +181,8 @@ def apply_state(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
         standing = plan_probe(subnets)
         if not check_mode:
             standing = start_probe(path, subnets, params["lifetime"])
+    elif not check_mode:
+        renew_probe(path, params["lifetime"])
     return {**result, "id": standing.id or None, **describe_places(standing)}
 
 
