@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Mapping, Optional, Tuple
+from ipaddress import IPv4Network
+from itertools import islice
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
@@ -18,6 +20,11 @@ OPTION_VARIABLES = ("$DOCKER_OPT_BIP", "$DOCKER_OPT_IPMASQ", "$DOCKER_OPT_MTU")
 # Keys of daemon.json, which are also dockerd's flags. dockerd refuses to start when one of the first three is in both
 # places, and when there is a bridge of the operator's beside --bip.
 OPTIONS_OF_FLANNEL = ("bip", "mtu", "ip-masq", "bridge")
+# Docker's own choice of default-address-pools, and how many subnets of each pool are tried.
+_DOCKERS_POOLS: Sequence[Mapping[str, Any]] = [
+    {"base": f"172.{second}.0.0/16", "size": 16} for second in range(17, 32)
+]
+_TRIED = 256
 _FLAG = re.compile(r"(?<![\w-])(?:--?(?P<long>bip|mtu|ip-masq|bridge)(?![\w-])|-b(?=[\s=]))")
 
 
@@ -105,6 +112,11 @@ def is_wired(exec_start: str) -> bool:
     return all(variable in words for variable in OPTION_VARIABLES)
 
 
+def has_options_of_flannel(command: Sequence[str]) -> bool:
+    """True if dockerd was started with flannel's options; a host whose operator sets them has never been wired."""
+    return all(any(word.startswith(flag) for word in command) for flag in ("--bip=", "--ip-masq=", "--mtu="))
+
+
 def find_in_daemon_json(path: str, text: str) -> Tuple[Conflict, ...]:
     """The keys of daemon.json that flannel sets as flags. Raises DockerError if it is not JSON."""
     if not text.strip():
@@ -151,6 +163,45 @@ def plan_restart(
     if containers and not consent:
         return False, (
             f"Docker must be restarted to take its bridge from subnet.env ({', '.join(running.differences(wanted))}); "
+            f"that stops {len(containers)} running container(s): {', '.join(containers)}; "
+            "allow it with flannel_docker_restart: true"
+        )
+    return True, ""
+
+
+def choose_own_bridge(path: str, text: str, taken: Sequence[str]) -> str:
+    """The address that Docker would give its bridge by itself: "172.17.0.1/16", or the next one that is free.
+
+    path, text: daemon.json, which may name other pools. taken: where the host has IPv4 routes to. Raises DockerError.
+    """
+    try:
+        settings: Mapping[str, Any] = json.loads(text) if text.strip() else {}
+        pools: Sequence[Mapping[str, Any]] = settings.get("default-address-pools") or _DOCKERS_POOLS
+        subnets = [
+            subnet
+            for pool in pools
+            if ":" not in pool["base"]
+            for subnet in islice(IPv4Network(pool["base"]).subnets(new_prefix=int(pool["size"])), _TRIED)
+        ]
+        networks = [IPv4Network(destination, strict=False) for destination in taken]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DockerError(path, f"its address pools cannot be read: {error!r}", "correct them") from error
+    for subnet in subnets:
+        if not any(subnet.overlaps(network) for network in networks):
+            return f"{subnet[1]}/{subnet.prefixlen}"
+    raise DockerError(path, "no address pool of Docker's is free", "name one in default-address-pools")
+
+
+def plan_return(from_subnet: bool, containers: Tuple[str, ...], consent: bool) -> Tuple[bool, str]:
+    """(restart Docker now, so that it gets its own bridge back?, what is pending instead).
+
+    from_subnet: the bridge that it has now is the one that flannel's options ask for.
+    """
+    if not from_subnet:
+        return False, ""
+    if containers and not consent:
+        return False, (
+            "Docker must be restarted to get its own bridge back; "
             f"that stops {len(containers)} running container(s): {', '.join(containers)}; "
             "allow it with flannel_docker_restart: true"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Tuple
@@ -17,8 +18,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._docker import (
     Bridge,
     Conflict,
     DockerError,
+    choose_own_bridge,
     find_in_daemon_json,
     find_in_lines,
+    has_options_of_flannel,
     is_wired,
     parse_properties,
     running_bridge,
@@ -51,7 +54,7 @@ class Container:
 @dataclass(frozen=True)
 class DockerState:
     """What a host's Docker is like. running and containers are known only while it is active, wanted only once
-    flanneld has written subnet.env."""
+    flanneld has written subnet.env. from_subnet: it was started with flannel's options."""
 
     installed: bool
     active: bool
@@ -61,6 +64,7 @@ class DockerState:
     running: Optional[Bridge]
     containers: Tuple[Container, ...]
     live_restore: bool
+    from_subnet: bool = False
 
     @property
     def differences(self) -> Tuple[str, ...]:
@@ -127,12 +131,18 @@ def read_docker(host: CommandRunner) -> DockerState:
         running,
         containers,
         live_restore,
+        active and has_options_of_flannel(read_command(properties.get("MainPID", ""))),
     )
+
+
+def read_command(pid: str) -> List[str]:
+    """The command that a process was started with; empty if there is none."""
+    return read_text(f"/proc/{pid}/cmdline").split("\0")
 
 
 def read_unit(host: CommandRunner) -> Dict[str, str]:
     """The properties of docker.service that matter here; LoadState tells if there is one."""
-    names = "LoadState,ActiveState,FragmentPath,DropInPaths,EnvironmentFiles,ExecStart"
+    names = "LoadState,ActiveState,FragmentPath,DropInPaths,EnvironmentFiles,ExecStart,MainPID"
     _status, output, _errors = host.run_command(
         ["systemctl", "show", "docker.service", f"--property={names}"]
     )
@@ -170,14 +180,70 @@ def restart_docker(host: CommandRunner, state: DockerState) -> None:
 
     With live-restore a running container keeps dockerd from changing its bridge, so there they are stopped first.
     """
+    _stop_containers(state)
+    _call_systemctl(host, "restart")
+    _start_containers(state)
+
+
+def return_bridge(host: CommandRunner, state: DockerState) -> None:
+    """Restart Docker with a bridge of its own, and start again what was running. Raises DockerError.
+
+    Docker remembers the address of its bridge in its data directory, beyond the device and beyond the option. Only
+    another option makes it forget, so it gets one for the length of a start.
+    """
+    text = read_text(DAEMON_JSON)
+    address = choose_own_bridge(DAEMON_JSON, text, _read_routes(host))
+    _stop_containers(state)
+    _call_systemctl(host, "stop")
+    host.run_command(["ip", "link", "delete", "dev", "docker0"])
+    with _added_setting(Path(DAEMON_JSON), text, "bip", address):
+        _call_systemctl(host, "start")
+    _start_containers(state)
+
+
+@contextmanager
+def _added_setting(path: Path, text: str, key: str, value: str) -> Iterator[None]:
+    """daemon.json with one key more; afterwards it is, to the byte, as it was."""
+    existed, directory_existed = path.exists(), path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**(json.loads(text) if text.strip() else {}), key: value}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        if existed:
+            path.write_text(text, encoding="utf-8")
+        else:
+            path.unlink()
+        if not directory_existed:
+            path.parent.rmdir()
+
+
+def _read_routes(host: CommandRunner) -> List[str]:
+    """Where the host's routes lead, but for those of Docker's bridge and the default ones."""
+    _status, output, _errors = host.run_command(["ip", "-j", "-4", "route", "show"])
+    return [
+        route["dst"]
+        for route in json.loads(output or "[]")
+        if route.get("dst") not in (None, "default") and route.get("dev") != "docker0"
+    ]
+
+
+def _stop_containers(state: DockerState) -> None:
     if state.live_restore:
         for container in state.containers:
             call_docker("POST", f"/containers/{container.id}/stop")
-    status, _output, errors = host.run_command(["systemctl", "restart", "docker.service"])
+
+
+def _call_systemctl(host: CommandRunner, verb: str) -> None:
+    """Raises DockerError."""
+    status, _output, errors = host.run_command(["systemctl", verb, "docker.service"])
     if status != 0:
         raise DockerError(
-            "docker.service", f"it does not start: {errors.strip()}", "see: journalctl -u docker"
+            "docker.service", f"it does not {verb}: {errors.strip()}", "see: journalctl -u docker"
         )
+
+
+def _start_containers(state: DockerState) -> None:
     # Those started with --rm are gone for good once they have been stopped.
     left = {item["Id"] for item in call_docker("GET", "/containers/json?all=1")}
     for container in state.containers:

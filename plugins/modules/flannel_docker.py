@@ -15,6 +15,7 @@ description:
     and RV(pending) says what is left to do.
   - Containers that were running are started again, whatever their restart policy, except those made with C(--rm).
   - A Docker that is not running, or not installed, is left alone. It reads C(subnet.env) when it starts.
+  - With O(state=absent) Docker gets its own bridge back, once its unit takes flannel's options no longer.
 extends_documentation_fragment:
   - weft.flannel._attributes
 attributes:
@@ -31,6 +32,11 @@ options:
     description: Whether running containers may be stopped.
     type: bool
     default: false
+  state:
+    description: Whether Docker's bridge is to be the one from C(subnet.env), or Docker's own.
+    type: str
+    choices: [present, absent]
+    default: present
 seealso:
   - module: weft.flannel.flannel_docker_info
 author:
@@ -45,6 +51,10 @@ EXAMPLES = r"""
 - name: Bring it in line now
   weft.flannel.flannel_docker:
     restart: true
+
+- name: Give Docker its own bridge back
+  weft.flannel.flannel_docker:
+    state: absent
 """
 
 RETURN = r"""
@@ -60,11 +70,17 @@ pending:
 from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.weft.flannel.plugins.module_utils._docker import Bridge, DockerError, plan_restart
+from ansible_collections.weft.flannel.plugins.module_utils._docker import (
+    Bridge,
+    DockerError,
+    plan_restart,
+    plan_return,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._docker_host import (
     DockerState,
     read_docker,
     restart_docker,
+    return_bridge,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 
@@ -118,13 +134,42 @@ def align_docker(module: AnsibleModule) -> Dict[str, Any]:
     return {"changed": True, "pending": "", "diff": {**diff, "after_header": "docker0"}}
 
 
+def release_docker(module: AnsibleModule) -> Dict[str, Any]:
+    """Give Docker its own bridge back if that is needed and allowed. Raises DockerError."""
+    state = read_docker(module)
+    restart, pending = plan_return(state.from_subnet, state.container_names, module.params["restart"])
+    if not restart:
+        return {"changed": False, "pending": pending}
+    if not module.check_mode:
+        if state.wired:
+            raise DockerError(
+                "docker.service",
+                "its command still takes flannel's options",
+                "remove /etc/systemd/system-generators/flannel-docker and run `systemctl daemon-reload`",
+            )
+        return_bridge(module, state)
+    return {
+        "changed": True,
+        "pending": "",
+        "diff": {
+            "before": render_bridge(state.running),
+            "after": "Docker's own\n",
+            "before_header": "docker0",
+            "after_header": "docker0",
+        },
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"restart": {"type": "bool", "default": False}},
+        argument_spec={
+            "restart": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
         supports_check_mode=True,
     )
     try:
-        result = align_docker(module)
+        result = (align_docker if module.params["state"] == "present" else release_docker)(module)
     except FlannelError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

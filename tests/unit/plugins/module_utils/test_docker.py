@@ -11,11 +11,14 @@ import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._docker import (
     Bridge,
     DockerError,
+    choose_own_bridge,
     find_in_daemon_json,
     find_in_lines,
+    has_options_of_flannel,
     is_wired,
     parse_properties,
     plan_restart,
+    plan_return,
     running_bridge,
     wanted_bridge,
 )
@@ -166,3 +169,41 @@ def test_restart_needs_a_difference_and_consent(
     assert pending in told
     assert bool(told) is bool(pending)
     assert not pending or "flannel_docker_restart: true" in told
+
+
+def test_a_command_with_options_of_flannel() -> None:
+    ours = ["/usr/sbin/dockerd", "-H", "fd://", "--bip=10.42.1.1/24", "--ip-masq=false", "--mtu=1450"]
+    assert has_options_of_flannel(ours)
+    assert not has_options_of_flannel(ours[:-1])
+    assert not has_options_of_flannel([""])
+
+
+def test_its_own_bridge_comes_back_as_soon_as_nobody_is_in_the_way() -> None:
+    assert plan_return(False, ("web",), consent=True) == (False, "")
+    assert plan_return(True, (), consent=False) == (True, "")
+    assert plan_return(True, ("web",), consent=True) == (True, "")
+    restart, pending = plan_return(True, ("web",), consent=False)
+    assert not restart
+    assert "1 running container(s): web" in pending
+    assert "flannel_docker_restart: true" in pending
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "address"),
+    [
+        ("", [], "172.17.0.1/16"),
+        ('{"debug": true}', ["172.17.4.0/24", "192.0.2.7"], "172.18.0.1/16"),
+        ('{"default-address-pools": [{"base": "10.9.0.0/16", "size": 24}]}', ["10.9.0.0/24"], "10.9.1.1/24"),
+    ],
+)
+def test_the_address_of_dockers_own_bridge(text: str, taken: list[str], address: str) -> None:
+    assert choose_own_bridge("daemon.json", text, taken) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [("[]", []), ("{", []), ('{"default-address-pools": [{}]}', []), ("", ["0.0.0.0/1", "128.0.0.0/1"])],
+)
+def test_no_own_bridge_is_told(text: str, taken: list[str]) -> None:
+    with pytest.raises(DockerError, match=r"daemon\.json"):
+        choose_own_bridge("daemon.json", text, taken)

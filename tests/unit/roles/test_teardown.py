@@ -1,0 +1,93 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tasks of a role write is what its teardown takes away: a file that only one of them knows fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+import yaml
+
+from tests.support.rendering import evaluate
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+WRITERS = {f"ansible.builtin.{name}" for name in ("copy", "file", "template")}
+LISTS = {
+    "flannel": [
+        "__flannel_files_of_instance",
+        "__flannel_directories_of_instance",
+        "__flannel_files_of_docker",
+        "__flannel_files_of_host",
+        "__flannel_directories_of_host",
+        "__flannel_files_of_packages",
+    ],
+    "etcd": ["__etcd_files", "__etcd_directories"],
+}
+# Found on the host by its pattern, as the archives are: *sysctl-before.conf.
+FOUND = {"flannel": ["__flannel_sysctl_before_file"], "etcd": []}
+# Paths of the controller.
+ELSEWHERE = {"{{ flannel_status_file }}"}
+# Packages bring these directories.
+OF_PACKAGES = {"/etc/systemd/system"}
+
+
+def walk(tasks: list[Any]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from walk(task.get(part, []))
+
+
+def list_paths(role: str) -> Iterator[str]:
+    """Every path, with its Jinja, that a task of the role writes."""
+    for file in sorted((ROLES / role / "tasks").glob("*.yml")):
+        for task in walk(yaml.safe_load(file.read_text(encoding="utf-8"))):
+            for name in WRITERS & task.keys():
+                arguments = task[name]
+                if arguments.get("state") == "absent":
+                    continue
+                path = arguments.get("path") or arguments["dest"]
+                items = task.get("loop", [None])
+                assert isinstance(items, list) or "item" not in path, f"{file}: {path}"
+                for item in items if isinstance(items, list) else [None]:
+                    filled = path.replace("{{ item }}", str(item))
+                    yield filled.replace("{{ item.dest }}", item["dest"] if isinstance(item, dict) else "")
+
+
+def to_expression(path: str) -> str:
+    parts = re.split(r"\{\{(.*?)\}\}", path)
+    return " ~ ".join(f"({part})" if number % 2 else f"'{part}'" for number, part in enumerate(parts))
+
+
+def compare(role: str, instance: str) -> tuple[set[str], set[str]]:
+    """The paths that the tasks write, and those that the teardown knows."""
+    paths = [to_expression(path) for path in list_paths(role) if path not in ELSEWHERE]
+    names = [*LISTS[role], *FOUND[role]]
+    values = evaluate(role, {"flannel_instance": instance}, *paths, *names)
+    known = {path.strip() for value in values[len(paths) :] for path in flatten(value)}
+    return {str(path).strip() for path in values[: len(paths)]}, known
+
+
+def flatten(value: Any) -> list[str]:
+    return [str(value)] if isinstance(value, str) else [str(path) for path in value]
+
+
+@pytest.mark.parametrize("instance", ["default", "blue"])
+@pytest.mark.parametrize("role", sorted(LISTS))
+def test_teardown_knows_every_path_that_is_written(role: str, instance: str) -> None:
+    written, known = compare(role, instance)
+    assert len(written) > 5
+    assert written - known - OF_PACKAGES == set()
+
+
+@pytest.mark.parametrize("role", sorted(LISTS))
+def test_teardown_removes_nothing_that_is_not_written(role: str) -> None:
+    """A name that is no longer in use may be a file of somebody else. Programs of ours make those excepted here."""
+    by_programs = {"/run/flannel", "/run/flannel-blue", "/run/flannel/docker_opts.env"}
+    by_systemd = {"/etc/systemd/system/etcd.service.requires"}
+    written, known = map(set[str].union, *(compare(role, name) for name in ("default", "blue")))
+    assert known - written - by_programs - by_systemd == set()
