@@ -56,6 +56,10 @@ ready:
   description: Whether there is an instance, and all of those in RV(instances) are ready.
   type: bool
   returned: success
+outdated:
+  description: Whether any instance was started before the program that is installed now.
+  type: bool
+  returned: success
 program:
   description: The programs on the host.
   type: dict
@@ -167,6 +171,7 @@ def describe_node(host: CommandRunner, names: Sequence[str]) -> Dict[str, Any]:
         "changed": False,
         "installed": bool(program.archive),
         "ready": bool(instances) and all(one["ready"] for one in instances),
+        "outdated": any(one["outdated"] for one in instances),
         "program": {
             "archive": program.archive,
             "version": program.version,
