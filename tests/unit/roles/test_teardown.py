@@ -29,8 +29,10 @@ LISTS = {
 }
 # Found on the host by its pattern, as the archives are: *sysctl-before.conf.
 FOUND = {"flannel": ["__flannel_sysctl_before_file"], "etcd": []}
-# Paths of the controller.
-ELSEWHERE = {"{{ flannel_status_file }}"}
+# Paths of the controller; and data, which has a task and a consent of its own.
+ELSEWHERE = {"{{ flannel_status_file }}", "{{ etcd_snapshot_file }}", "{{ etcd_data_dir }}"}
+# In a temporary directory of the host, which the same tasks remove.
+TEMPORARY = ("{{ __etcd_directory.path }}",)
 # Packages bring these directories.
 OF_PACKAGES = {"/etc/systemd/system"}
 
@@ -65,7 +67,11 @@ def to_expression(path: str) -> str:
 
 def compare(role: str, instance: str) -> tuple[set[str], set[str]]:
     """The paths that the tasks write, and those that the teardown knows."""
-    paths = [to_expression(path) for path in list_paths(role) if path not in ELSEWHERE]
+    paths = [
+        to_expression(path)
+        for path in list_paths(role)
+        if path not in ELSEWHERE and not path.startswith(TEMPORARY)
+    ]
     names = [*LISTS[role], *FOUND[role]]
     values = evaluate(role, {"flannel_instance": instance}, *paths, *names)
     known = {path.strip() for value in values[len(paths) :] for path in flatten(value)}
