@@ -5,20 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.weft.flannel.plugins.module_utils._connection import (
-    CONNECTION_SPEC,
-    connected_store,
-)
-from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
-from ansible_collections.weft.flannel.plugins.module_utils._holders import read_holders
-from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
-from ansible_collections.weft.flannel.plugins.plugin_utils._inventory import SILENT, InventoryHost, list_hosts
-
 DOCUMENTATION = r"""
 name: nodes
 author: Weft contributors (@weft-net)
@@ -88,6 +74,20 @@ keyed_groups:
   - key: flannel_store.version
     prefix: flanneld
 """
+
+from typing import Any, Dict
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
+from ansible_collections.weft.flannel.plugins.module_utils._connection import (
+    CONNECTION_SPEC,
+    connected_store,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._holders import read_holders
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
+from ansible_collections.weft.flannel.plugins.plugin_utils._inventory import SILENT, InventoryHost, list_hosts
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):

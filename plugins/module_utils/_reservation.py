@@ -89,15 +89,14 @@ def _require_fit(config: NetworkConfig, subnets: Mapping[Family, Optional[Networ
         if misfit is None:
             continue
         option, pool = f"option {SUBNET_OPTIONS[family]}", config.pool(family)
+        if pool is None:
+            raise OptionError(option, f"{subnet}: {misfit}", "leave it out, or change the network config")
         if subnet is None:
-            assert pool is not None
             raise OptionError(
                 option,
                 f"it is not set, and {misfit}",
                 f"give it too, such as {pool.slot(0)}: a lease has a subnet of each family that is on",
             )
-        if pool is None:
-            raise OptionError(option, f"{subnet}: {misfit}", "leave it out, or change the network config")
         raise OptionError(
             option,
             f"{subnet}: {misfit}",
