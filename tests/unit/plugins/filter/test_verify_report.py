@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.findings import Cluster
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 TEMPLATE = str(ROOT / "roles/flannel_verify/templates/report.html.j2")
 SHOTS = ROOT / "build" / "report"
 NAMES = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
