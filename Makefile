@@ -136,9 +136,9 @@ test-agents:
 test-collection:
 	@$(step) sanity 900 $(MAKE) sanity
 	@$(step) artifact 180 $(MAKE) artifact
-	@$(step) contract-modules 900 $(MAKE) contract-modules
+	@$(step) contract-modules 1800 $(MAKE) contract-modules
 	@$(step) image 900 $(MAKE) image
-	@$(step) molecule 2400 $(MAKE) molecule
+	@$(step) molecule 2700 $(MAKE) molecule
 	@$(step) contract-latest 900 $(MAKE) contract-latest
 
 demo: image ## a cluster to look at: three machines, site.yml, verification, a summary

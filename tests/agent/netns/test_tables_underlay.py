@@ -166,8 +166,10 @@ def test_which_news_concern_the_underlay(command: str, concerned: bool) -> None:
     underlay = read_underlay("eth0")
     with open_kernel_socket() as kernel:
         sh(command)
-        news = [batch for batch in read_news(kernel) if isinstance(batch, KernelMessages)]
-    assert news
+        # The kernel announces an IPv6 address from a queue of its own, some time after the command has ended.
+        news = wait_until(
+            lambda: [batch for batch in read_news(kernel) if isinstance(batch, KernelMessages)], "news of it"
+        )
     assert any(underlay.concerned_by(message) for batch in news for message in batch.messages) is concerned
 
 
