@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Iterator, List, Tuple
 
 import pytest
@@ -52,6 +53,21 @@ def test_f6_both_ways_under_ones_own_address(pair: Tuple[Cluster, List[Charon]])
             assert source_seen(source, target, target.address) == str(source.address)
             assert_transfer(source, target, 1_000_000)
     assert capture.protocols[ESP] > 1000
+
+
+def test_f6_iperf3_over_the_tunnel(pair: Tuple[Cluster, List[Charon]]) -> None:
+    cluster, _charons = pair
+    client, server = (node.container for node in cluster.nodes[:2])
+    command = (*server.prefix, "iperf3", "--server", "--one-off", "--forceflush")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        while "listening" not in served.stdout.readline():
+            assert served.poll() is None
+        report = json.loads(client.execute("iperf3", "--client", str(server.address), "--json", "--bytes=2M"))
+    # What is on its way when the client has sent all is not in the server's figure.
+    assert report["end"]["sum_sent"]["bytes"] == 2 * 1024 * 1024
+    assert report["end"]["sum_received"]["bytes"] > 1024 * 1024
+    assert report["start"]["connected"][0]["remote_host"] == str(server.address)
 
 
 def test_the_mtu_is_77_less_and_fits_to_the_byte(pair: Tuple[Cluster, List[Charon]]) -> None:
