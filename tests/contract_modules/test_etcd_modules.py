@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flannel_etcd_member, _member_info and _snapshot, through Ansible, on a real cluster."""
+"""flannel_etcd_member, _member_info and _snapshot, on a real cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import AnsibleHost, Host, Outcome
 from tests.support.certs import CertificateAuthority
 from tests.support.etcd import ROOT_PASSWORD, EtcdServer, ServerTLS, find_free_port
 from tests.support.waiting import PATIENCE
@@ -46,7 +46,7 @@ def add_member(present: EtcdServer, member: EtcdServer) -> None:
         time.sleep(0.5)
 
 
-def change(host: AnsibleHost, etcd: EtcdServer, options: Dict[str, Any], *flags: str) -> Outcome:
+def change(host: Host, etcd: EtcdServer, options: Dict[str, Any], *flags: str) -> Outcome:
     return host.run("flannel_etcd_member", {"endpoints": etcd.endpoint, **options}, "--diff", *flags)
 
 
@@ -56,7 +56,7 @@ def listed(etcd: EtcdServer) -> List[str]:
     return sorted(member.get("name", "") for member in answer["members"])
 
 
-def test_a_member_is_announced_once_and_then_joins(host: AnsibleHost, tmp_path: Path) -> None:
+def test_a_member_is_announced_once_and_then_joins(host: Host, tmp_path: Path) -> None:
     with EtcdServer(tmp_path / "one") as one:
         two = EtcdServer(tmp_path / "two", name="two", joins=[one])
         wanted = {"name": "two", "peer_urls": [two.peer_url]}
@@ -80,7 +80,7 @@ def test_a_member_is_announced_once_and_then_joins(host: AnsibleHost, tmp_path: 
             assert again.before == again.after
 
 
-def test_how_members_are_and_how_they_go(host: AnsibleHost, trio: List[EtcdServer]) -> None:
+def test_how_members_are_and_how_they_go(host: Host, trio: List[EtcdServer]) -> None:
     one, two, three = trio
     well = host.run("flannel_etcd_member_info", {"endpoints": [one.endpoint]})
     assert well.result["agreed"]
@@ -123,9 +123,7 @@ def test_how_members_are_and_how_they_go(host: AnsibleHost, trio: List[EtcdServe
     ],
     ids=["another address", "another name", "the last one", "no address"],
 )
-def test_bad_input_changes_nothing(
-    host: AnsibleHost, etcd: EtcdServer, options: Dict[str, Any], said: str
-) -> None:
+def test_bad_input_changes_nothing(host: Host, etcd: EtcdServer, options: Dict[str, Any], said: str) -> None:
     urls = [etcd.peer_url if url == "OWN" else url for url in options.get("peer_urls", [])]
     outcome = change(host, etcd, {**options, "peer_urls": urls})
     assert outcome.failed
@@ -133,9 +131,7 @@ def test_bad_input_changes_nothing(
     assert listed(etcd) == ["one"]
 
 
-def test_a_snapshot_is_whole_private_and_written_once(
-    host: AnsibleHost, etcd: EtcdServer, tmp_path: Path
-) -> None:
+def test_a_snapshot_is_whole_private_and_written_once(host: Host, etcd: EtcdServer, tmp_path: Path) -> None:
     etcd.put("/key", "value")
     dest = tmp_path / "snapshot.db"
     options = {"endpoints": etcd.endpoint, "dest": str(dest)}
@@ -167,7 +163,7 @@ def test_a_snapshot_is_whole_private_and_written_once(
         ("flannel_etcd_snapshot", {"dest": "/tmp/never-written.db"}),
     ],
 )
-def test_without_etcd_it_is_said(host: AnsibleHost, module: str, options: Dict[str, Any]) -> None:
+def test_without_etcd_it_is_said(host: Host, module: str, options: Dict[str, Any]) -> None:
     nobody = f"http://127.0.0.1:{find_free_port('127.0.0.1')}"
     outcome = host.run(module, {"endpoints": nobody, **options})
     assert outcome.result["error"] == "StoreUnavailable"
@@ -175,7 +171,7 @@ def test_without_etcd_it_is_said(host: AnsibleHost, module: str, options: Dict[s
     assert not Path("/tmp/never-written.db").exists()
 
 
-def test_with_tls_and_a_user(host: AnsibleHost, tmp_path: Path) -> None:
+def test_with_tls_and_a_user(by_ansible: AnsibleHost, tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "ca")
     pair = authority.issue("server", ["127.0.0.1"])
     tls = ServerTLS(authority.cert, pair.cert, pair.key)
@@ -185,11 +181,11 @@ def test_with_tls_and_a_user(host: AnsibleHost, tmp_path: Path) -> None:
             "endpoints": server.endpoint, "ca_cert": str(authority.cert),
             "user": "root", "password": ROOT_PASSWORD,
         }  # fmt: skip
-        info = host.run("flannel_etcd_member_info", login)
-        added = host.run(
+        info = by_ansible.run("flannel_etcd_member_info", login)
+        added = by_ansible.run(
             "flannel_etcd_member", {**login, "name": "one", "peer_urls": [server.peer_url]}, "--diff"
         )
-        saved = host.run("flannel_etcd_snapshot", {**login, "dest": str(tmp_path / "snapshot.db")})
+        saved = by_ansible.run("flannel_etcd_snapshot", {**login, "dest": str(tmp_path / "snapshot.db")})
     assert info.result["agreed"]
     assert not added.changed
     assert saved.changed

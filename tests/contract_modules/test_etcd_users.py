@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import AnsibleHost, Host, Outcome
 from tests.support.certs import CertificateAuthority
 from tests.support.etcd import EtcdServer, ServerTLS
 
@@ -26,7 +26,7 @@ PASSWORD = "correct-horse-battery"
 class Secured:
     """An etcd that wants to see client certificates, and the options of its clients."""
 
-    def __init__(self, host: AnsibleHost, member: EtcdServer, authority: CertificateAuthority) -> None:
+    def __init__(self, host: Host, member: EtcdServer, authority: CertificateAuthority) -> None:
         self.host = host
         self.member = member
         self._authority = authority
@@ -42,7 +42,7 @@ class Secured:
 
 
 @pytest.fixture
-def secured(host: AnsibleHost, tmp_path: Path) -> Iterator[Secured]:
+def secured(host: Host, tmp_path: Path) -> Iterator[Secured]:
     authority = CertificateAuthority(tmp_path / "tls")
     pair = authority.issue("etcd", ["127.0.0.1"])
     tls = ServerTLS(authority.cert, pair.cert, pair.key, authority.cert)
@@ -108,21 +108,21 @@ def test_agents_may_do_what_they_need_and_operators_are_not_locked_out(secured: 
 
 
 def test_where_etcd_asks_for_no_certificate_root_must_log_in(
-    host: AnsibleHost, etcd: EtcdServer, tmp_path: Path
+    by_ansible: AnsibleHost, etcd: EtcdServer, tmp_path: Path
 ) -> None:
     pair = CertificateAuthority(tmp_path / "tls").issue("root")
     options = {"endpoints": etcd.endpoint}
-    assert host.run("flannel_etcd_user", {**options, "name": "root"}).changed
-    refused = host.run("flannel_etcd_auth", options)
+    assert by_ansible.run("flannel_etcd_user", {**options, "name": "root"}).changed
+    refused = by_ansible.run("flannel_etcd_auth", options)
     assert "neither logs in as root" in refused.result["cause"]
     shown = {"client_cert": str(pair.cert), "client_key": str(pair.key)}
-    refused = host.run("flannel_etcd_auth", {**options, **shown})
+    refused = by_ansible.run("flannel_etcd_auth", {**options, **shown})
     assert "does not ask for client certificates" in refused.result["cause"]
-    assert not host.run("flannel_etcd_user_info", options).result["enabled"]
-    host.run("flannel_etcd_user", {**options, "name": "root", "state": "absent"})
+    assert not by_ansible.run("flannel_etcd_user_info", options).result["enabled"]
+    by_ansible.run("flannel_etcd_user", {**options, "name": "root", "state": "absent"})
 
 
-def test_bad_input_and_no_etcd(host: AnsibleHost) -> None:
+def test_bad_input_and_no_etcd(host: Host) -> None:
     options = {"endpoints": "http://127.0.0.1:1"}
     bad = host.run("flannel_etcd_user", {**options, "name": "root", "grants": GRANTS})
     assert "leave grants out" in bad.result["next_step"]

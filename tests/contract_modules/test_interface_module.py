@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flannel_interface_info, through Ansible, on interfaces and routes of the real kernel."""
+"""flannel_interface_info, on interfaces and routes of the real kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import Host, Outcome
 
 # eth0 has the default route of IPv4; eth1 has both families and a route of its own.
 HOST = """
@@ -30,16 +30,16 @@ exec "$@"
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> AnsibleHost:
+def host(tmp_path: Path) -> Host:
     own_user = () if os.getuid() == 0 else ("--map-root-user",)
-    return AnsibleHost(tmp_path, prefix=("unshare", "--net", *own_user, "sh", "-ec", HOST, "sh"))
+    return Host(tmp_path, prefix=("unshare", "--net", *own_user, "sh", "-ec", HOST, "sh"))
 
 
-def choose(host: AnsibleHost, **options: Any) -> Outcome:
+def choose(host: Host, **options: Any) -> Outcome:
     return host.run("flannel_interface_info", options, "--check")
 
 
-def test_the_default_route(host: AnsibleHost) -> None:
+def test_the_default_route(host: Host) -> None:
     result = choose(host).result
     index = result.pop("index")
     assert index > 0
@@ -67,18 +67,18 @@ def test_the_default_route(host: AnsibleHost) -> None:
     ids=["name", "regex", "can reach", "public ip", "public ip behind NAT"],
 )
 def test_what_is_asked_for(
-    host: AnsibleHost, options: Dict[str, Any], interface: str, public_ip: Optional[str]
+    host: Host, options: Dict[str, Any], interface: str, public_ip: Optional[str]
 ) -> None:
     result = choose(host, **options).result
     assert (result["interface"], result["public_ip"]) == (interface, public_ip)
 
 
-def test_both_families(host: AnsibleHost) -> None:
+def test_both_families(host: Host) -> None:
     result = choose(host, iface=["eth1"], families=["ipv4", "ipv6"]).result
     assert (result["ipv4"], result["ipv6"]) == ("198.51.100.11", "2001:db8:1::11")
 
 
-def test_a_failure_lists_what_exists(host: AnsibleHost) -> None:
+def test_a_failure_lists_what_exists(host: Host) -> None:
     outcome = choose(host, iface=["eth7"])
     assert outcome.failed
     assert outcome.result["error"] == "InterfaceError"
@@ -87,7 +87,7 @@ def test_a_failure_lists_what_exists(host: AnsibleHost) -> None:
     assert "eth1:[198.51.100.11" in outcome.result["next_step"]
 
 
-def test_no_route_to_the_host_to_reach(host: AnsibleHost) -> None:
+def test_no_route_to_the_host_to_reach(host: Host) -> None:
     outcome = choose(host, iface_can_reach="2001:db8:1::1", families=["ipv4"])
     assert outcome.failed
     assert "IPv6 is off" in outcome.result["msg"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flannel_reservation, flannel_lease and their info siblings, through Ansible, on a real etcd.
+"""flannel_reservation, flannel_lease and their info siblings, on a real etcd.
 
 What they decide is tested in tests/unit/plugins/modules/test_reservation_plan.py.
 """
@@ -14,7 +14,7 @@ from typing import Any, Dict
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import AnsibleHost, Host, Outcome
 from tests.support.etcd import EtcdServer, find_free_port
 
 PREFIX = "/coreos.com/network"
@@ -39,7 +39,7 @@ def join(etcd: EtcdServer) -> None:
     etcd.put(f"{PREFIX}/nodes/{NODE_ID}", NODE)
 
 
-def run(host: AnsibleHost, etcd: EtcdServer, module: str, options: Dict[str, Any], *flags: str) -> Outcome:
+def run(host: Host, etcd: EtcdServer, module: str, options: Dict[str, Any], *flags: str) -> Outcome:
     return host.run(module, {"endpoints": etcd.endpoint, **options}, "--diff", *flags)
 
 
@@ -49,10 +49,10 @@ def show(etcd: EtcdServer) -> Dict[str, Any]:
     return {**item, "value": etcd.ctl("get", KEY, "--print-value-only").strip(), "leased": "lease" in item}
 
 
-def test_a_reservation_in_check_mode_and_twice(host: AnsibleHost, network: EtcdServer) -> None:
-    predicted = run(host, network, "flannel_reservation", PINNED, "--check")
+def test_a_reservation_in_check_mode_and_twice(by_ansible: AnsibleHost, network: EtcdServer) -> None:
+    predicted = run(by_ansible, network, "flannel_reservation", PINNED, "--check")
     assert network.ctl("get", KEY) == ""
-    made = run(host, network, "flannel_reservation", PINNED)
+    made = run(by_ansible, network, "flannel_reservation", PINNED)
     assert predicted.changed
     assert made.changed
     assert made.result["diff"] == predicted.result["diff"]
@@ -65,13 +65,13 @@ def test_a_reservation_in_check_mode_and_twice(host: AnsibleHost, network: EtcdS
     item = show(network)
     assert (item["value"], item["leased"]) == ('{"PublicIP":"192.0.2.1","PublicIPv6":null}', False)
 
-    again = run(host, network, "flannel_reservation", PINNED)
+    again = run(by_ansible, network, "flannel_reservation", PINNED)
     assert not again.changed
     assert again.before == again.after
     assert show(network) == item
 
 
-def test_a_live_lease_is_adopted_by_node_id_and_given_back(host: AnsibleHost, network: EtcdServer) -> None:
+def test_a_live_lease_is_adopted_by_node_id_and_given_back(host: Host, network: EtcdServer) -> None:
     join(network)
     by_id = {"node_id": NODE_ID}
     adopted = run(host, network, "flannel_reservation", by_id)
@@ -86,7 +86,7 @@ def test_a_live_lease_is_adopted_by_node_id_and_given_back(host: AnsibleHost, ne
     assert not run(host, network, "flannel_reservation", {**by_id, "state": "absent"}).changed
 
 
-def test_a_conflict_names_the_holder(host: AnsibleHost, network: EtcdServer) -> None:
+def test_a_conflict_names_the_holder(host: Host, network: EtcdServer) -> None:
     join(network)
     before = show(network)
     outcome = run(host, network, "flannel_reservation", {**PINNED, "public_ip": "192.0.2.2"})
@@ -96,7 +96,7 @@ def test_a_conflict_names_the_holder(host: AnsibleHost, network: EtcdServer) -> 
     assert show(network) == before
 
 
-def test_a_lease_converted_and_revoked(host: AnsibleHost, network: EtcdServer) -> None:
+def test_a_lease_converted_and_revoked(host: Host, network: EtcdServer) -> None:
     join(network)
     granted = show(network)
     by_address = {"public_ip": "192.0.2.1"}
@@ -125,7 +125,7 @@ def test_a_lease_converted_and_revoked(host: AnsibleHost, network: EtcdServer) -
     assert not run(host, network, "flannel_lease", gone).changed
 
 
-def test_info(host: AnsibleHost, network: EtcdServer) -> None:
+def test_info(host: Host, network: EtcdServer) -> None:
     join(network)
     network.put(f"{PREFIX}/subnets/10.6.1.0-24", '{"PublicIP":"192.0.2.9"}')
     network.put(f"{PREFIX}/subnets/junk", VALUE)
@@ -166,7 +166,7 @@ def test_info(host: AnsibleHost, network: EtcdServer) -> None:
     ],
 )
 def test_bad_input(
-    host: AnsibleHost, network: EtcdServer, module: str, options: Dict[str, Any], message: str
+    host: Host, network: EtcdServer, module: str, options: Dict[str, Any], message: str
 ) -> None:
     outcome = run(host, network, module, options)
     assert outcome.failed
@@ -182,7 +182,7 @@ def test_bad_input(
         ("flannel_lease_info", {}),
     ],
 )
-def test_nobody_listens(host: AnsibleHost, module: str, options: Dict[str, Any]) -> None:
+def test_nobody_listens(host: Host, module: str, options: Dict[str, Any]) -> None:
     port = find_free_port("127.0.0.1")
     outcome = host.run(module, {"host": "127.0.0.1", "port": port, **options}, "--check")
     assert (outcome.failed, outcome.result["error"]) == (True, "StoreUnavailable")
@@ -190,14 +190,14 @@ def test_nobody_listens(host: AnsibleHost, module: str, options: Dict[str, Any])
     assert "check that etcd runs there" in outcome.result["next_step"]
 
 
-def test_check_mode_before_anything_exists(host: AnsibleHost, etcd: EtcdServer, tmp_path: Path) -> None:
+def test_check_mode_before_anything_exists(by_ansible: AnsibleHost, etcd: EtcdServer, tmp_path: Path) -> None:
     """No network config yet, or no library yet: a play that would bring both completes."""
-    predicted = run(host, etcd, "flannel_reservation", PINNED, "--check")
+    predicted = run(by_ansible, etcd, "flannel_reservation", PINNED, "--check")
     assert predicted.changed
     assert "the reservation is shown unchecked" in predicted.output
     (tmp_path / "etcd3.py").write_text("raise ImportError('not installed')\n")
-    blank = AnsibleHost(tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    blank = Host(tmp_path, environment={"PYTHONPATH": str(tmp_path)})
     assert (
         run(blank, etcd, "flannel_reservation", PINNED, "--check").result["diff"] == predicted.result["diff"]
     )
-    assert run(host, etcd, "flannel_reservation", PINNED).result["error"] == "ConfigError"
+    assert run(by_ansible, etcd, "flannel_reservation", PINNED).result["error"] == "ConfigError"

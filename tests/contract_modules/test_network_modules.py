@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flannel_network and flannel_network_info, through Ansible, on a real etcd."""
+"""flannel_network and flannel_network_info, on a real etcd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import AnsibleHost, Host, Outcome
 from tests.support.etcd import EtcdServer, ServerTLS, find_free_port
 
 CONFIG = "/coreos.com/network/config"
@@ -26,7 +26,7 @@ VALUE = (
 PSK = "PSJHWGZKvcrYGDpjWzIMSqBVMd8D7kRDBZYhcgkJcZo="
 
 
-def apply(host: AnsibleHost, etcd: EtcdServer, options: Dict[str, Any], *flags: str) -> Outcome:
+def apply(host: Host, etcd: EtcdServer, options: Dict[str, Any], *flags: str) -> Outcome:
     return host.run("flannel_network", {"endpoints": etcd.endpoint, **options}, "--diff", *flags)
 
 
@@ -41,7 +41,7 @@ def put_lease(etcd: EtcdServer, key: str, value: str) -> None:
     etcd.ctl("put", f"--lease={lease_id}", SUBNETS + key, value)
 
 
-def test_check_mode_shows_and_writes_nothing(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_check_mode_shows_and_writes_nothing(host: Host, etcd: EtcdServer) -> None:
     outcome = apply(host, etcd, NETWORK, "--check")
     assert outcome.changed
     assert outcome.before == ""
@@ -50,14 +50,14 @@ def test_check_mode_shows_and_writes_nothing(host: AnsibleHost, etcd: EtcdServer
     assert stored(etcd) == ""
 
 
-def test_what_is_set_is_written_once(host: AnsibleHost, etcd: EtcdServer) -> None:
-    first = apply(host, etcd, NETWORK)
+def test_what_is_set_is_written_once(by_ansible: AnsibleHost, etcd: EtcdServer) -> None:
+    first = apply(by_ansible, etcd, NETWORK)
     assert first.changed
     assert stored(etcd) == WRITTEN
     assert first.result["config"]["subnet_len"] == 24
     assert first.result["config"]["backend"]["direct_routing"] is False
 
-    again = apply(host, etcd, NETWORK)
+    again = apply(by_ansible, etcd, NETWORK)
     assert not again.changed
     assert again.before == again.after
     assert again.result["revision"] == first.result["revision"]
@@ -71,13 +71,13 @@ def test_what_is_set_is_written_once(host: AnsibleHost, etcd: EtcdServer) -> Non
     ],
     ids=["defaults spelled out", "spelled as Go accepts it"],
 )
-def test_another_spelling_is_no_change(host: AnsibleHost, etcd: EtcdServer, same: str) -> None:
+def test_another_spelling_is_no_change(host: Host, etcd: EtcdServer, same: str) -> None:
     etcd.put(CONFIG, same)
     assert not apply(host, etcd, NETWORK).changed
     assert stored(etcd) == same.rstrip("\n")
 
 
-def test_a_key_that_is_no_longer_set_goes(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_a_key_that_is_no_longer_set_goes(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7,"DirectRouting":true}}')
     put_lease(etcd, "10.5.34.0-24", VALUE)
     outcome = apply(host, etcd, NETWORK)
@@ -93,7 +93,7 @@ def test_a_key_that_is_no_longer_set_goes(host: AnsibleHost, etcd: EtcdServer) -
     ids=["VNI", "absent"],
 )
 def test_a_live_lease_is_not_cut_without_consent(
-    host: AnsibleHost, etcd: EtcdServer, change: Dict[str, Any]
+    host: Host, etcd: EtcdServer, change: Dict[str, Any]
 ) -> None:
     etcd.put(CONFIG, WRITTEN)
     put_lease(etcd, "10.5.34.0-24", VALUE)
@@ -108,7 +108,7 @@ def test_a_live_lease_is_not_cut_without_consent(
     ]
 
 
-def test_refusal_and_consent_outside_check_mode(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_refusal_and_consent_outside_check_mode(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, WRITTEN)
     put_lease(etcd, "10.5.34.0-24", VALUE)
     narrower = {**NETWORK, "subnet_len": 25}
@@ -121,12 +121,12 @@ def test_refusal_and_consent_outside_check_mode(host: AnsibleHost, etcd: EtcdSer
     assert json.loads(stored(etcd))["SubnetLen"] == 25
 
 
-def test_without_leases_nothing_is_disruptive(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_without_leases_nothing_is_disruptive(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, WRITTEN)
     assert apply(host, etcd, {"network": "10.6.0.0/16", "backend": {"type": "host-gw"}}).changed
 
 
-def test_absent(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_absent(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, WRITTEN)
     put_lease(etcd, "10.5.34.0-24", VALUE)
     gone = {"state": "absent", "allow_disruptive": True}
@@ -145,7 +145,7 @@ def test_absent(host: AnsibleHost, etcd: EtcdServer) -> None:
     assert not apply(host, etcd, gone).changed
 
 
-def test_unknown_keys_in_etcd_show_before_they_go(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_unknown_keys_in_etcd_show_before_they_go(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, '{"Network":"10.5.0.0/16","Netwerk":"x","Backend":{"Type":"vxlan","VNI":7,"Vni2":1}}')
     outcome = apply(host, etcd, NETWORK)
     assert outcome.changed
@@ -155,7 +155,7 @@ def test_unknown_keys_in_etcd_show_before_they_go(host: AnsibleHost, etcd: EtcdS
     assert stored(etcd) == WRITTEN
 
 
-def test_unknown_keys_in_the_config_option(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_unknown_keys_in_the_config_option(host: Host, etcd: EtcdServer) -> None:
     config = {"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 7, "Vni2": 1}}
     outcome = apply(host, etcd, {"config": config})
     assert stored(etcd) == WRITTEN
@@ -165,7 +165,7 @@ def test_unknown_keys_in_the_config_option(host: AnsibleHost, etcd: EtcdServer) 
     assert not apply(host, etcd, {"config": config}).changed
 
 
-def test_text_that_is_no_config_is_replaced(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_text_that_is_no_config_is_replaced(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, '{"Network": "10.5.0.0/16", oops')
     outcome = apply(host, etcd, NETWORK)
     assert outcome.changed
@@ -185,7 +185,7 @@ def test_text_that_is_no_config_is_replaced(host: AnsibleHost, etcd: EtcdServer)
     ],
 )
 def test_a_wrong_config_is_not_written(
-    host: AnsibleHost, etcd: EtcdServer, options: Dict[str, Any], error: str, cause: str
+    host: Host, etcd: EtcdServer, options: Dict[str, Any], error: str, cause: str
 ) -> None:
     etcd.put(CONFIG, WRITTEN)
     outcome = apply(host, etcd, options)
@@ -196,19 +196,21 @@ def test_a_wrong_config_is_not_written(
     assert stored(etcd) == WRITTEN
 
 
-def test_secrets_are_written_and_never_shown(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_secrets_are_written_and_never_shown(by_ansible: AnsibleHost, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, '{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard","PSK":"old secret"}}')
-    outcome = apply(host, etcd, {"network": "10.5.0.0/16", "backend": {"type": "wireguard", "psk": PSK}})
+    outcome = apply(
+        by_ansible, etcd, {"network": "10.5.0.0/16", "backend": {"type": "wireguard", "psk": PSK}}
+    )
     assert outcome.changed
     assert json.loads(stored(etcd))["Backend"]["PSK"] == PSK
-    info = host.run("flannel_network_info", {"endpoints": etcd.endpoint})
+    info = by_ansible.run("flannel_network_info", {"endpoints": etcd.endpoint})
     for text in (outcome.output, json.dumps(outcome.result), info.output, json.dumps(info.result)):
         assert PSK not in text
         assert "old secret" not in text
     assert outcome.before != outcome.after, "that it changes is no secret"
 
 
-def test_info(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_info(host: Host, etcd: EtcdServer) -> None:
     empty = host.run("flannel_network_info", {"endpoints": etcd.endpoint}, "--check")
     assert (empty.changed, empty.result["exists"], empty.result["config"]) == (False, False, None)
 
@@ -250,7 +252,7 @@ def test_info(host: AnsibleHost, etcd: EtcdServer) -> None:
     assert result["subnets"] == {"ipv4": {"total": 255, "used": 2, "free": 253}, "ipv6": None}
 
 
-def test_info_on_a_broken_config(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_info_on_a_broken_config(host: Host, etcd: EtcdServer) -> None:
     etcd.put(CONFIG, '{"Network":"10.5.0.0/29"}')
     result = host.run("flannel_network_info", {"endpoints": etcd.endpoint}).result
     assert result["exists"]
@@ -258,7 +260,7 @@ def test_info_on_a_broken_config(host: AnsibleHost, etcd: EtcdServer) -> None:
     assert "network is too small" in result["config_error"]
 
 
-def test_another_prefix(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_another_prefix(host: Host, etcd: EtcdServer) -> None:
     assert apply(host, etcd, {**NETWORK, "prefix": "/networks//two/"}).result["key"] == "/networks/two/config"
     assert etcd.ctl("get", "/networks/two/config", "--print-value-only").strip() == WRITTEN
 
@@ -266,7 +268,7 @@ def test_another_prefix(host: AnsibleHost, etcd: EtcdServer) -> None:
 # when etcd cannot be used
 
 
-def test_nobody_listens(host: AnsibleHost) -> None:
+def test_nobody_listens(host: Host) -> None:
     port = find_free_port("127.0.0.1")
     outcome = host.run("flannel_network", {"host": "127.0.0.1", "port": port, **NETWORK}, "--check")
     assert outcome.failed
@@ -275,7 +277,7 @@ def test_nobody_listens(host: AnsibleHost) -> None:
     assert "check that etcd runs there" in outcome.result["next_step"]
 
 
-def test_etcd_does_not_answer(host: AnsibleHost, tmp_path: Path) -> None:
+def test_etcd_does_not_answer(host: Host, tmp_path: Path) -> None:
     with EtcdServer(tmp_path / "etcd") as server:
         server.freeze()
         outcome = host.run("flannel_network_info", {"endpoints": server.endpoint, "timeout": 1})
@@ -284,16 +286,16 @@ def test_etcd_does_not_answer(host: AnsibleHost, tmp_path: Path) -> None:
     assert outcome.result["next_step"]
 
 
-def test_the_next_endpoint_is_tried(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_the_next_endpoint_is_tried(host: Host, etcd: EtcdServer) -> None:
     dead = f"http://127.0.0.1:{find_free_port('127.0.0.1')}"
     outcome = host.run("flannel_network", {"endpoints": [dead, etcd.endpoint], **NETWORK})
     assert outcome.changed
 
 
-def test_library_missing(host: AnsibleHost, tmp_path: Path) -> None:
+def test_library_missing(host: Host, tmp_path: Path) -> None:
     """A blank host: real runs stop and name the packages, check mode completes."""
     (tmp_path / "etcd3.py").write_text("raise ImportError('not installed')\n")
-    blank = AnsibleHost(tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    blank = Host(tmp_path, environment={"PYTHONPATH": str(tmp_path)})
     outcome = blank.run("flannel_network", NETWORK)
     assert outcome.failed
     assert outcome.result["error"] == "StoreLibraryMissing"
@@ -354,7 +356,7 @@ def secured(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     ],
 )
 def test_certificates(
-    host: AnsibleHost,
+    host: Host,
     secured: EtcdServer,
     certificates: Path,
     authority: str,
@@ -376,7 +378,7 @@ def test_certificates(
 
 
 def test_user_and_password_are_taken_and_never_shown(
-    host: AnsibleHost, certificates: Path, tmp_path: Path
+    by_ansible: AnsibleHost, certificates: Path, tmp_path: Path
 ) -> None:
     tls = ServerTLS(certificates / "ca.crt", certificates / "server.crt", certificates / "server.key")
     secret = "correct-horse-battery"
@@ -389,14 +391,14 @@ def test_user_and_password_are_taken_and_never_shown(
         server.ctl("user", "add", f"operator:{secret}")
         server.ctl("user", "grant-role", "operator", "operator")
         server.enable_auth()
-        written = apply(host, server, {**NETWORK, **login})
-        info = host.run("flannel_network_info", {"endpoints": server.endpoint, **login})
+        written = apply(by_ansible, server, {**NETWORK, **login})
+        info = by_ansible.run("flannel_network_info", {"endpoints": server.endpoint, **login})
         pinned = {"endpoints": server.endpoint, **login, "subnet": "10.5.34.0/24", "public_ip": "192.0.2.1"}
-        made = host.run("flannel_reservation", pinned)
-        ended = host.run("flannel_lease", {**pinned, "state": "leased"})
-        leases = host.run("flannel_lease_info", {"endpoints": server.endpoint, **login})
-        refused = apply(host, server, {**NETWORK, **login, "password": "wrong-secret"})
-        elsewhere = apply(host, server, {**NETWORK, **login, "prefix": "/elsewhere"})
+        made = by_ansible.run("flannel_reservation", pinned)
+        ended = by_ansible.run("flannel_lease", {**pinned, "state": "leased"})
+        leases = by_ansible.run("flannel_lease_info", {"endpoints": server.endpoint, **login})
+        refused = apply(by_ansible, server, {**NETWORK, **login, "password": "wrong-secret"})
+        elsewhere = apply(by_ansible, server, {**NETWORK, **login, "prefix": "/elsewhere"})
     assert (written.changed, info.result["raw"]) == (True, WRITTEN)
     assert (made.changed, ended.changed) == (True, True)
     assert leases.result["leases"][0]["seconds_left"] > 86000
@@ -409,7 +411,7 @@ def test_user_and_password_are_taken_and_never_shown(
             assert "wrong-secret" not in text
 
 
-def test_a_password_is_not_sent_without_tls(host: AnsibleHost, etcd: EtcdServer) -> None:
+def test_a_password_is_not_sent_without_tls(host: Host, etcd: EtcdServer) -> None:
     outcome = apply(host, etcd, {**NETWORK, "username": "operator", "password": "correct-horse-battery"})
     assert outcome.result["error"] == "StoreError"
     assert f"in clear text to {etcd.endpoint}" in outcome.result["msg"]

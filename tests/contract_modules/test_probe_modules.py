@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flannel_probe and flannel_probe_info, through Ansible, on one host of the real kernel; the ways between hosts are
+"""flannel_probe and flannel_probe_info, on one host of the real kernel; the ways between hosts are
 measured in tests/agent/netns/test_probe.py."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost
+from tests.contract_modules.conftest import Host
 
 BRIDGE = """
 ip link set lo up
@@ -41,9 +41,9 @@ def namespace() -> Iterator[int]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, namespace: int) -> AnsibleHost:
+def host(tmp_path: Path, namespace: int) -> Host:
     user = () if os.getuid() == 0 else ("--user", "--preserve-credentials")
-    return AnsibleHost(tmp_path, prefix=("nsenter", f"--target={namespace}", "--net", *user, "--"))
+    return Host(tmp_path, prefix=("nsenter", f"--target={namespace}", "--net", *user, "--"))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def links(namespace: int) -> str:
     return " ".join(sorted(link["ifname"] for link in json.loads(listed)))
 
 
-def test_from_nothing_to_nothing(host: AnsibleHost, namespace: int, subnet_file: Path) -> None:
+def test_from_nothing_to_nothing(host: Host, namespace: int, subnet_file: Path) -> None:
     options: dict[str, Any] = {"subnet_file": str(subnet_file), "lifetime": 120}
     before = links(namespace)
 
@@ -118,7 +118,7 @@ def test_from_nothing_to_nothing(host: AnsibleHost, namespace: int, subnet_file:
     ids=["no subnet", "no lifetime", "no probe", "no tries", "wrong family"],
 )  # fmt: skip
 def test_bad_input(
-    host: AnsibleHost, subnet_file: Path, module: str, options: dict[str, Any], words: list[str]
+    host: Host, subnet_file: Path, module: str, options: dict[str, Any], words: list[str]
 ) -> None:
     outcome = host.run(module, {"subnet_file": str(subnet_file), **options})
     assert outcome.failed
@@ -127,7 +127,7 @@ def test_bad_input(
         assert word in outcome.result["msg"]
 
 
-def test_a_bridge_that_is_down(host: AnsibleHost, namespace: int, subnet_file: Path) -> None:
+def test_a_bridge_that_is_down(host: Host, namespace: int, subnet_file: Path) -> None:
     subprocess.run(
         ("nsenter", f"--target={namespace}", "--net", "--", "ip", "link", "set", "cni0", "down"), check=True
     )

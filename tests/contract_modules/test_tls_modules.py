@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract_modules.conftest import AnsibleHost, Outcome
+from tests.contract_modules.conftest import AnsibleHost, Host, Outcome
 from tests.support.etcd import EtcdServer, ServerTLS
 
 
@@ -41,8 +41,8 @@ class Certificates:
 
 
 @pytest.fixture
-def certificates(host: AnsibleHost, tmp_path: Path) -> Certificates:
-    return Certificates(host, tmp_path)
+def certificates(by_ansible: AnsibleHost, tmp_path: Path) -> Certificates:
+    return Certificates(by_ansible, tmp_path)
 
 
 def diff_of(outcome: Outcome) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def test_the_authority_is_made_once(certificates: Certificates) -> None:
     assert diff_of(again)[0] == diff_of(again)[1]
 
 
-def test_etcd_and_a_client_believe_each_other(certificates: Certificates, tmp_path: Path) -> None:
+def test_etcd_and_a_client_believe_each_other(certificates: Certificates, host: Host, tmp_path: Path) -> None:
     certificates.make_authority()
     server = {"usages": ["server", "client"], "names": ["127.0.0.1", "localhost"]}
     told = certificates.issue("etcd", "--check", **server)
@@ -94,10 +94,8 @@ def test_etcd_and_a_client_believe_each_other(certificates: Certificates, tmp_pa
     with EtcdServer(tmp_path / "etcd", tls=tls) as member:
         options: dict[str, Any] = {"endpoints": member.endpoint, "ca_cert": str(tls.ca_cert)}
         shown = {"client_cert": str(tls.client_cert), "client_key": str(tls.client_key)}
-        assert not certificates.host.run("flannel_network_info", {**options, **shown}).failed
-        assert certificates.host.run("flannel_network_info", options).failed, (
-            "etcd wants to see a certificate"
-        )
+        assert not host.run("flannel_network_info", {**options, **shown}).failed
+        assert host.run("flannel_network_info", options).failed, "etcd wants to see a certificate"
 
         # Renewed while etcd runs, which reads its files at every handshake; the key stays.
         renewed = certificates.issue("etcd", **server, renew_percent=99, days=30)
@@ -106,7 +104,7 @@ def test_etcd_and_a_client_believe_each_other(certificates: Certificates, tmp_pa
         assert renewed.changed
         assert "its names are 127.0.0.1, localhost, not 127.0.0.1, ::1" in renewed.result["reasons"]
         assert key.read_bytes() == before[key]
-        assert not certificates.host.run("flannel_network_info", {**options, **shown}).failed
+        assert not host.run("flannel_network_info", {**options, **shown}).failed
 
 
 def test_a_broken_certificate_is_replaced_and_a_broken_key_is_not(certificates: Certificates) -> None:
@@ -146,11 +144,11 @@ def test_bad_wishes_are_refused_before_anything_is_made(certificates: Certificat
     assert "cannot be written (No such file or directory)" in outcome.result["msg"]
 
 
-def test_info_tells_what_openssl_tells(certificates: Certificates) -> None:
+def test_info_tells_what_openssl_tells(certificates: Certificates, host: Host) -> None:
     certificates.make_authority()
     certificates.issue("etcd", usages=["server"], names=["192.0.2.1", "etcd1.example.com"])
     paths = {"path": str(certificates.files / "etcd.crt"), "key_path": str(certificates.files / "etcd.key")}
-    found = certificates.host.run("flannel_tls_certificate_info", paths).result
+    found = host.run("flannel_tls_certificate_info", paths).result
     assert (found["exists"], found["problem"], found["key_matches"]) == (True, None, True)
     assert (found["common_name"], found["issuer"]) == ("etcd", "flannel")
     assert (found["names"], found["usages"]) == (["192.0.2.1", "etcd1.example.com"], ["server"])
@@ -162,20 +160,20 @@ def test_info_tells_what_openssl_tells(certificates: Certificates) -> None:
     )  # fmt: skip
     assert verified.returncode == 0, verified.stderr
 
-    missing = certificates.host.run("flannel_tls_certificate_info", {"path": "/nowhere"}).result
+    missing = host.run("flannel_tls_certificate_info", {"path": "/nowhere"}).result
     assert (missing["exists"], missing["common_name"]) == (False, None)
 
 
-def test_a_request_for_another_authority(certificates: Certificates) -> None:
+def test_a_request_for_another_authority(certificates: Certificates, host: Host) -> None:
     options = {"path": str(certificates.files / "a.key"), "common_name": "flanneld"}
-    told = certificates.host.run("flannel_tls_request", options, "--check", "--diff")
+    told = host.run("flannel_tls_request", options, "--check", "--diff")
     assert (told.changed, told.result["request"]) == (True, None)
-    made = certificates.host.run("flannel_tls_request", options, "--diff")
+    made = host.run("flannel_tls_request", options, "--diff")
     assert made.changed
     assert diff_of(told) == diff_of(made)
     assert made.result["request"].startswith("-----BEGIN CERTIFICATE REQUEST-----")
-    assert not certificates.host.run("flannel_tls_request", options).changed
+    assert not host.run("flannel_tls_request", options).changed
     widened = certificates.files / "a.key"
     widened.chmod(0o644)
-    assert certificates.host.run("flannel_tls_request", options).changed
+    assert host.run("flannel_tls_request", options).changed
     assert stat.S_IMODE(widened.stat().st_mode) == 0o600

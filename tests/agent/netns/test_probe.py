@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from typing import Any, Dict, List, Tuple
 
 import pytest
@@ -55,9 +56,23 @@ def everything(node: Node) -> Dict[str, List[str]]:
     return state
 
 
+def settle(node: Node) -> Dict[str, List[str]]:
+    """The same once it stays: link-local addresses of new devices come a while after the agent is ready."""
+    seen: List[Dict[str, List[str]]] = []
+
+    def is_at_rest() -> bool:
+        seen.append(everything(node))
+        # Longer than duplicate address detection takes.
+        time.sleep(2.5)
+        return everything(node) == seen[-1]
+
+    wait_until(is_at_rest, "the host is at rest")
+    return seen[-1]
+
+
 def test_a_network_that_is_well(cluster: Cluster) -> None:
     nodes = join(cluster, 1, 2, 3, ipv6=True)
-    before = [everything(node) for node in nodes]
+    before = [settle(node) for node in nodes]
     probes = stand(nodes)
     for probe in probes:
         subnet = probe.node.host.subnet
@@ -82,13 +97,13 @@ def test_a_network_that_is_well(cluster: Cluster) -> None:
         assert all(
             item["seen_as"] == [by_id[item["id"]].standing[item["family"]]["address"]] for item in heard
         )
-    assert [everything(node) for node in nodes] == before
+    wait_until(lambda: [everything(node) for node in nodes] == before, "the kernel has removed the probes")
 
 
 def test_without_a_bridge_it_has_a_route_of_its_own(cluster: Cluster) -> None:
     cluster.configure("vxlan", ipv6=True)
     nodes = cluster.join(1, 2)
-    before = [everything(node) for node in nodes]
+    before = [settle(node) for node in nodes]
     probes = stand(nodes)
     assert [probe.standing[family]["bridge"] for probe in probes for family in ("ipv4", "ipv6")] == [None] * 4
     for name, answers in ask_all(probes).items():
@@ -97,12 +112,12 @@ def test_without_a_bridge_it_has_a_route_of_its_own(cluster: Cluster) -> None:
             assert (answer["seen_as"], answer["mtu"]) == (own.standing[answer["family"]]["address"], MTU6)
     for probe in probes:
         probe.remove()
-    assert [everything(node) for node in nodes] == before
+    wait_until(lambda: [everything(node) for node in nodes] == before, "the kernel has removed the probes")
 
 
 def test_nothing_is_left_when_it_is_killed(cluster: Cluster) -> None:
     (node,) = join(cluster, 1, ipv6=True)
-    before = everything(node)
+    before = settle(node)
     probe = stand((node,))[0]
     (process,) = probe.processes
     os.kill(process, signal.SIGKILL)
@@ -111,7 +126,7 @@ def test_nothing_is_left_when_it_is_killed(cluster: Cluster) -> None:
 
 def test_nothing_is_left_when_the_module_is_killed_while_it_stands_one(cluster: Cluster) -> None:
     (node,) = join(cluster, 1, ipv6=True)
-    before = everything(node)
+    before = settle(node)
     probe = Probe(node)
     with subprocess.Popen(
         (*node.host.prefix, *command("stand")), stdout=subprocess.DEVNULL, start_new_session=True
