@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import io
 import os
-import py_compile
 import shlex
 import subprocess
 import sys
@@ -27,14 +26,13 @@ import tarfile
 import tempfile
 import threading
 import time
-import zipfile
 from pathlib import Path
 from typing import IO, List
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "build" / "vm"
 HANDED_OVER = ("plugins", "pytest.ini", "roles/flannel/files/flanneld", "tests", "tools/vm/run-job")
-BUNDLE = "build/flanneld.pyz"
+BUNDLE = "build/flanneld-compiled.pyz"
 
 COMES_UP_WITHIN = 180.0  # seconds; a few on an idle machine
 TIMED_OUT = 124  # as timeout(1) has it
@@ -62,30 +60,9 @@ def list_files() -> List[str]:
     return [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
 
 
-def compile_bundle(bundle: Path) -> bytes:
-    """The bundle with the byte code of each of its modules beside it: an emulated processor compiles for ten seconds.
-
-    A Python of another version overlooks the byte code.
-    """
-    result = io.BytesIO(bundle.read_bytes())
-    with zipfile.ZipFile(result, "a") as archive, tempfile.TemporaryDirectory() as directory:
-        for name in archive.namelist():
-            if name.endswith(".py"):
-                source = Path(directory, "source.py")
-                source.write_bytes(archive.read(name))
-                code = py_compile.compile(
-                    str(source),
-                    dfile=name,
-                    doraise=True,
-                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-                )
-                archive.writestr(f"{name}c", Path(str(code)).read_bytes())
-    return result.getvalue()
-
-
 def pack(disk: Path, command: List[str]) -> None:
     """Write the guest's second disk: a tar of the checkout with the script `job`."""
-    made = {"job": f"exec {shlex.join(command)}\n".encode(), BUNDLE: compile_bundle(ROOT / BUNDLE)}
+    made = {"job": f"exec {shlex.join(command)}\n".encode(), BUNDLE: (ROOT / BUNDLE).read_bytes()}
     with tarfile.open(disk, "w", format=tarfile.GNU_FORMAT) as tar:
         for name, content in made.items():
             entry = tarfile.TarInfo(name)

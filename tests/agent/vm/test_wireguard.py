@@ -12,6 +12,7 @@ from typing import Iterator
 
 import pytest
 
+from tests.support.agent import BUNDLE, PYTHON
 from tests.support.cluster import Cluster
 from tests.support.netns import OUTSIDE_ADDRESS
 from tests.support.traffic import (
@@ -134,7 +135,7 @@ def test_control_what_is_readable_is_seen(pair: Cluster) -> None:
 
 def test_status_check_and_secrets(pair: Cluster) -> None:
     one = pair.nodes[0]
-    status = json.loads(one.host.execute("python3", "/checkout/build/flanneld.pyz", "status", "--json"))
+    status = json.loads(one.host.execute(PYTHON, str(BUNDLE), "status", "--json"))
     assert status["ready"], status["not_ready"]
     secret = show(one).private_key
     assert secret not in json.dumps(status)
@@ -144,7 +145,7 @@ def test_status_check_and_secrets(pair: Cluster) -> None:
 def test_check_tells_of_a_key_that_is_not_that_of_the_lease(pair: Cluster) -> None:
     """The agent that starts again publishes what the device has, and the other host follows."""
     one, two = pair.nodes
-    command = ("python3", "/checkout/build/flanneld.pyz", "check", f"--etcd-endpoints={pair.etcd.endpoint}")
+    command = (PYTHON, str(BUNDLE), "check", f"--etcd-endpoints={pair.etcd.endpoint}")
     line = "the device has the key of our lease"
     assert f"ok    {line}" in one.host.execute(*command, check=False)
     before = show(one).public_key
