@@ -76,7 +76,7 @@ bundle: setup ## write build/flanneld.pyz, the program that hosts run
 contract: setup ## store and leases against real etcd, with the distribution's libraries
 	$(host_python) $(pytest) -n 3 tests/agent/contract
 
-contract-modules: setup ## the modules, run by Ansible, against real etcd
+contract-modules: setup ## the modules, some of them run by Ansible, against real etcd
 	$(host_python) $(pytest) -n 2 tests/contract_modules
 
 contract-latest: bundle ## the same, and a few namespace tests, with the newest libraries from PyPI
@@ -92,7 +92,7 @@ vm-image: setup
 
 # An idle machine takes a few minutes for it, a busy one much longer: so are the limits.
 vm: bundle vm-image ## agents on Debian's stock kernel, in an emulated machine: modules that this kernel may lack
-	$(host_python) tools/vm/run.py --timeout $(VM_SECONDS) /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --timeout 600 $(VM_TESTS)
+	$(host_python) tools/vm/run.py --timeout $(VM_SECONDS) /usr/bin/python3 $(pytest) -v -n 2 --dist loadgroup --durations 20 --timeout 600 $(VM_TESTS)
 
 vm-long: ## what takes longer there: every repair, other configs, from and to upstream, backend by backend
 	$(MAKE) vm VM_TESTS='--timeout 1800 -m long tests/agent/vm' VM_SECONDS=7200
@@ -134,14 +134,14 @@ test-agents:
 	@$(step) contract 900 $(MAKE) contract
 	@$(step) netns 2700 $(MAKE) netns
 	@$(step) contract-latest 900 $(MAKE) contract-latest
+	@$(step) contract-modules 1200 $(MAKE) contract-modules
 	@$(step) vm-image 900 $(MAKE) vm-image
 
 test-collection:
 	@$(step) sanity 900 $(MAKE) sanity
 	@$(step) artifact 180 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
-	@$(step) molecule 2700 $(MAKE) molecule
-	@$(step) contract-modules 1800 $(MAKE) contract-modules
+	@$(step) molecule 3000 $(MAKE) molecule
 
 demo: image ## a cluster to look at: three machines, site.yml, verification, a summary
 	@tools/demo up
