@@ -41,7 +41,7 @@ step := /usr/bin/python3 tools/step.py
 shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh$$' --recursive tools molecule roles)
 in_cluster := tools/with-cgroup2
 
-.PHONY: help setup check python-lint types yaml-lint ansible-lint unit bundle contract contract-modules contract-latest \
+.PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
 	netns vm vm-long vm-image sanity artifact image molecule molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
 
 help: ## list the targets
@@ -50,7 +50,7 @@ help: ## list the targets
 setup: ## install missing Debian packages and the tool environment (every target does)
 	@tools/setup
 
-check: python-lint types shell-lint yaml-lint ansible-lint unit ## the quick part: lint, types, unit tests
+check: python-lint types shell-lint yaml-lint docs-lint ansible-lint unit ## the quick part: lint, types, unit tests
 
 python-lint: setup
 	ruff check .
@@ -64,6 +64,10 @@ shell-lint: setup
 
 yaml-lint: setup
 	yamllint --strict .
+
+docs-lint: setup
+	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self --check-extra-docs-refs .
+	antsibull-changelog lint
 
 ansible-lint: setup
 	ansible-lint --offline --profile production
@@ -104,7 +108,7 @@ vm-long: ## what takes longer there: every repair, other configs, from and to up
 sanity: setup ## ansible-test sanity
 	tools/sanity
 
-artifact: setup ## build the collection, install it alone, use it from there
+artifact: setup ## build the collection twice to the same bytes, import it as Galaxy does, install and use it
 	tools/vendor --check
 	tools/check-artifact
 
@@ -127,6 +131,7 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) types 300 $(MAKE) types
 	@$(step) shell-lint 60 $(MAKE) shell-lint
 	@$(step) yaml-lint 120 $(MAKE) yaml-lint
+	@$(step) docs-lint 300 $(MAKE) docs-lint
 	@$(step) ansible-lint 600 $(MAKE) ansible-lint
 	@$(step) unit 600 $(MAKE) unit
 	@$(step) bundle 120 $(MAKE) bundle
@@ -143,7 +148,7 @@ test-agents:
 
 test-collection:
 	@$(step) sanity 900 $(MAKE) sanity
-	@$(step) artifact 180 $(MAKE) artifact
+	@$(step) artifact 600 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
 	@$(step) molecule 3000 $(MAKE) molecule
 
