@@ -26,8 +26,8 @@ def test_every_command_has_its_exit_codes_explained() -> None:
     assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == set(COMMANDS)
 
 
-def test_the_checks_that_the_operations_page_names_exist() -> None:
-    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+def test_the_checks_that_the_page_of_symptoms_names_exist() -> None:
+    text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     table = text.partition("line of `flanneld check` |")[2].partition("\n\n")[0]
     last_cells = [row.rsplit("|", 2)[1] for row in table.splitlines() if row.count("|") > 2]
     named = {name for cell in last_cells[1:] for name in re.findall(r"`([^`]+)`", cell)}
