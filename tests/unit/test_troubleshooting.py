@@ -44,8 +44,3 @@ def test_a_play_says_it(message: str) -> None:
 def test_both_tables_are_read() -> None:
     assert len(list_quoted("What the log of a host says")) > 5
     assert len(list_quoted("What a playbook says")) > 5
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+\.md)", PAGE))))
-def test_its_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / "docs" / target).is_file()

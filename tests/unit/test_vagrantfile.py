@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -28,3 +29,9 @@ def test_vagrant_accepts_it(tmp_path: Path) -> None:
         check=False,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_playbook_that_it_runs_exists() -> None:
+    named = re.findall(r'ansible\.playbook = "([^"]+)"', (ROOT / "Vagrantfile").read_text(encoding="utf-8"))
+    assert named
+    assert all((ROOT / playbook).is_file() for playbook in named)
