@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._envfile import parse_env_file, split_words
 from flanneld.commands import COMMANDS
-from flanneld.commands.envfile import parse_env_file, split_words
 from flanneld.commands.settings import read_settings, take_switches
 from flanneld.options import UsageError
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._goflags import FALSE, TRUE
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceRequest
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout
 from ansible_collections.weft.flannel.plugins.module_utils._password import read_password
@@ -168,8 +169,6 @@ FLAGS: Tuple[Flag, ...] = (
 )
 
 _BY_NAME = {flag.name: flag for flag in FLAGS}
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 @dataclass(frozen=True)
@@ -328,9 +327,9 @@ def _convert(flag: Flag, text: str, given: Mapping[str, Any], where: str) -> Any
     if flag.repeatable:
         return (*given.get(flag.name, ()), text)
     if isinstance(flag.default, bool):
-        if text not in _TRUE + _FALSE:
+        if text not in TRUE + FALSE:
             raise UsageError(where, f"{text!r} is not a boolean", "use true or false")
-        return text in _TRUE
+        return text in TRUE
     if isinstance(flag.default, int):
         try:
             return int(text, 0)

@@ -15,6 +15,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._agent import ask_agent
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._envfile import parse_env_file
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Lease
 from ansible_collections.weft.flannel.plugins.module_utils._network import BadLease, read_network
@@ -24,7 +25,6 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
 
 from flanneld.backends import Backend, find_backend
 from flanneld.commands.asking import parse_report
-from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.probes import Probe, can_ping, probe_paths
 from flanneld.commands.settings import Settings
 from flanneld.commands.traces import read_unit

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig, parse_config
+from ansible_collections.weft.flannel.plugins.module_utils._envfile import parse_env_file
 from ansible_collections.weft.flannel.plugins.module_utils._errors import AddressError, FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import choose_interface
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
@@ -22,7 +23,6 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
 )
 
 from flanneld.backends import is_routed_by_others
-from flanneld.commands.envfile import parse_env_file
 from flanneld.commands.settings import Settings
 from flanneld.instance import DEFAULT, Instance
 from flanneld.outputs.state_dir import StateDir

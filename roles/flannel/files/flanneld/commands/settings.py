@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
-from flanneld.commands.envfile import parse_env_file, split_words
+from ansible_collections.weft.flannel.plugins.module_utils._envfile import parse_env_file, split_words
+from ansible_collections.weft.flannel.plugins.module_utils._goflags import split_flags, value_of
+
 from flanneld.instance import DEFAULT, Instance
 from flanneld.options import FLAGS, Options, UsageError, parse_options
 
@@ -56,10 +58,10 @@ def read_settings(
     path = directory / Path(instance.env_file).name
     text, source = _read(path)
     variables = parse_env_file(text)
-    given = {name for name, _words in _split_flags(arguments)}
+    given = {name for name, _words in split_flags(arguments, _BOOLEANS)}
     service = [
         word
-        for name, words in _split_flags(split_words(variables.get(_SERVICE_FLAGS, "")))
+        for name, words in split_flags(split_words(variables.get(_SERVICE_FLAGS, "")), _BOOLEANS)
         if name not in given
         for word in words
     ]
@@ -73,8 +75,8 @@ def read_settings(
 
 def find_instance(arguments: Sequence[str], environment: Mapping[str, str]) -> Instance:
     """The network that --instance or FLANNELD_INSTANCE names. Raises UsageError when it cannot be a name."""
-    words = [words for name, words in _split_flags(arguments) if name == "instance"]
-    given = [f"--instance={_value(words[-1])}"] if words else []
+    words = [words for name, words in split_flags(arguments, _BOOLEANS) if name == "instance"]
+    given = [f"--instance={value_of(words[-1])}"] if words else []
     only = {"FLANNELD_INSTANCE": environment.get("FLANNELD_INSTANCE", DEFAULT)}
     return Instance(parse_options(given, only).instance)
 
@@ -86,17 +88,3 @@ def _read(path: Path) -> Tuple[str, str]:
         return "", f"defaults, because there is no {path}"
     except OSError as error:
         raise UsageError(str(path), f"it cannot be read: {error.strerror}", "run this as root") from error
-
-
-def _split_flags(arguments: Sequence[str]) -> Iterator[Tuple[str, List[str]]]:
-    """Each flag's name with its words, one or two (Go's rules, as parse_options has them)."""
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        name, equals, _value_text = word.lstrip("-").partition("=")
-        alone = equals or name in _BOOLEANS or not word.startswith("-") or not rest
-        yield name, [word] if alone else [word, rest.pop(0)]
-
-
-def _value(words: Sequence[str]) -> str:
-    return words[1] if len(words) == 2 else words[0].partition("=")[2]

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the weft.flannel collection: may change without notice.
 """Files of variables, read as systemd reads EnvironmentFile= (systemd.exec(5)) and splits $FLANNEL_OPTIONS."""
 
 from __future__ import annotations
