@@ -30,9 +30,19 @@ LISTS = {
 # Found on the host by its pattern, as the archives are: *sysctl-before.conf.
 FOUND = {"flannel": ["__flannel_sysctl_before_file"], "etcd": []}
 # Paths of the controller; and data, which has a task and a consent of its own.
-ELSEWHERE = {"{{ flannel_status_file }}", "{{ etcd_snapshot_file }}", "{{ etcd_data_dir }}"}
-# In a temporary directory of the host, which the same tasks remove.
-TEMPORARY = ("{{ __etcd_directory.path }}",)
+ELSEWHERE = {
+    "{{ flannel_status_file }}",
+    "{{ flannel_migrate_vars_dir }}/{{ inventory_hostname }}.yml",
+    "{{ etcd_snapshot_file }}",
+    "{{ etcd_data_dir }}",
+}
+# What the same tasks remove; and what was here before us, which stays for the way back.
+TEMPORARY = (
+    "{{ __etcd_directory.path }}",
+    "{{ __flannel_export.path }}",
+    "/run/systemd/system/{{ __flannel_from.unit.name }}.d",
+    "/etc/flanneld/upstream",
+)
 # Packages bring these directories.
 OF_PACKAGES = {"/etc/systemd/system"}
 
