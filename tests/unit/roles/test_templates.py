@@ -34,7 +34,9 @@ UNIT_FILES = [
 INSTANCES = ["default", "blue"]
 GOLDEN = Path(__file__).parent / "golden"
 FLANNEL_FILES = sorted(
-    path.stem for path in (ROOT / "roles/flannel/templates").glob("*.j2") if path.stem != "report.txt"
+    path.stem
+    for path in (ROOT / "roles/flannel/templates").glob("*.j2")
+    if path.stem not in ("renumber.txt", "report.txt")
 )
 ETCD_FILES = sorted(path.stem for path in (ROOT / "roles/etcd/templates").glob("*.j2"))
 EVERYTHING: dict[str, Any] = {
