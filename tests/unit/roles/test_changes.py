@@ -156,3 +156,39 @@ def test_the_plan_of_a_rerun_says_what_is_done_already() -> None:
         "The network config is in etcd already.",
         "n1: 10.43.1.0/24 stays",
     ]
+
+
+# --- upgrade
+
+PROBES = {
+    "results": [
+        {"item": "n1", "id": "id-n1", "ipv4": {"address": "10.42.1.254", "mtu": 1450}, "ipv6": None},
+        {"item": "n2", "id": "id-n2", "ipv4": {"address": "10.42.2.254", "mtu": 1450}, "ipv6": None},
+        {"item": "n3", "failed": True},
+        {"item": "n4", "unreachable": True},
+    ]
+}
+
+
+def test_the_probes_that_stand_are_asked() -> None:
+    variables = {"inventory_hostname": "n1", "__flannel_probes": PROBES}
+    assert evaluate("flannel", variables, "__flannel_probe_peers") == [
+        [{"name": "n2", "id": "id-n2", "ipv4": {"address": "10.42.2.254", "mtu": 1450}}]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "ways"),
+    [
+        ({"answers": [answer("n2")]}, ["n2 (ipv4)"]),
+        ({"answers": [answer("n2", reached=False, answered_by=None, seen_as=None)]}, []),
+        ({"answers": [answer("n2", answered_by="id-n9")]}, []),
+        ({"answers": [answer("n2", seen_as="192.0.2.1")]}, []),
+        ({"failed": True}, []),
+    ],
+)
+def test_a_way_is_well_if_the_right_host_sees_the_containers_own_address(
+    asked: dict[str, Any], ways: list[str]
+) -> None:
+    variables = {"inventory_hostname": "n1", "__flannel_probes": PROBES, "__flannel_asked": asked}
+    assert evaluate("flannel", variables, "__flannel_ways") == [ways]
