@@ -20,7 +20,8 @@ HINTS = """
                 iptables-save | grep FLANNEL
                 systemctl status flanneld docker; journalctl --unit flanneld
                 docker exec weft-probe /usr/bin/python3 /probe.py ask {peer} {mtu}
-  the store     ETCDCTL_API=3 etcdctl --endpoints http://{store}:2379 get --prefix /coreos.com/network    # on {first}
+  the store     ETCDCTL_API=3 ETCDCTL_CACERT=/etc/etcd/tls/ca.crt ETCDCTL_CERT=/etc/etcd/tls/root.crt \\
+                ETCDCTL_KEY=/etc/etcd/tls/root.key etcdctl --endpoints https://{store}:2379 get --prefix / # on {first}
   run it again  make demo
   remove it     make demo-down
 """

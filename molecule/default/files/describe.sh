@@ -21,7 +21,8 @@ show cat /run/flannel/subnet.env
 show flanneld status --peers
 show flanneld status --peers --instance=blue
 show docker ps --all
-show env ETCDCTL_API=3 etcdctl --endpoints "http://$(hostname --all-ip-addresses | cut -d " " -f 1):2379" get --prefix /coreos.com/network
+show env ETCDCTL_API=3 etcdctl --endpoints "https://$(hostname --all-ip-addresses | cut -d " " -f 1):2379" \
+    --cacert=/etc/etcd/tls/ca.crt --cert=/etc/etcd/tls/root.crt --key=/etc/etcd/tls/root.key get --prefix /coreos.com/network
 show journalctl --boot --no-pager --lines 20 --unit docker
 show journalctl --boot --no-pager --lines 30 --unit etcd
 show journalctl --boot --no-pager --lines 100 --unit flanneld

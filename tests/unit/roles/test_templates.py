@@ -23,8 +23,9 @@ from tests.support.rendering import evaluate, render
 ROOT = Path(__file__).resolve().parents[3]
 ETCD: dict[str, Any] = {
     "etcd_client_address": "192.0.2.1",
+    "etcd_scheme": "https",
     "__etcd_state": "existing",
-    "__etcd_urls_by_name": {"n2": "http://192.0.2.2:2380", "n1": "http://192.0.2.1:2380"},
+    "__etcd_urls_by_name": {"n2": "https://192.0.2.2:2380", "n1": "https://192.0.2.1:2380"},
 }
 """A member that joins another one."""
 UNIT_FILES = [
@@ -102,6 +103,55 @@ def test_two_variables_are_enough() -> None:
         "FLANNELD_TX_CHECKSUM_OFFLOAD": "auto",
         "FLANNEL_OPTIONS": "'\"--iface=eth1\"'",
     }
+
+
+def test_an_etcd_without_tls_is_left_without() -> None:
+    (text,) = render("etcd", ["etcd.env"], {"n1": {"etcd_client_address": "192.0.2.1"}})
+    assert "=https" not in text
+    assert "CERT" not in text
+
+
+OURS = "/etc/flanneld/tls"
+THEIRS = {
+    "flannel_etcd_cafile": "/a.pem",
+    "flannel_etcd_certfile": "/b.pem",
+    "flannel_etcd_keyfile": "/c.pem",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "issues", "files"),
+    [
+        ({"etcd_scheme": "http"}, False, ["", "", ""]),
+        ({"etcd_scheme": "https"}, True, [f"{OURS}/ca.crt", f"{OURS}/client.crt", f"{OURS}/client.key"]),
+        ({"etcd_scheme": "https", **THEIRS}, False, ["/a.pem", "/b.pem", "/c.pem"]),
+        (
+            {"flannel_etcd_endpoints": ["https://192.0.2.9:2379"], **THEIRS},
+            False,
+            ["/a.pem", "/b.pem", "/c.pem"],
+        ),
+        ({"flannel_etcd_endpoints": ["https://192.0.2.9:2379"]}, False, ["", "", ""]),
+    ],
+)
+def test_certificates_that_are_named_come_before_those_of_the_role(
+    variables: dict[str, Any], issues: bool, files: list[str]
+) -> None:
+    names = ("__flannel_cafile", "__flannel_certfile", "__flannel_keyfile")
+    assert evaluate("flannel", {"etcd_address": "192.0.2.1", **variables}, "__flannel_issues", *names) == [
+        issues,
+        *files,
+    ]
+
+
+def test_every_instance_has_a_user_of_its_own() -> None:
+    assert evaluate("flannel", {}, "__flannel_user", "__flannel_tls_path") == [
+        "flanneld",
+        "/etc/flanneld/tls",
+    ]
+    assert evaluate("flannel", {"flannel_instance": "blue"}, "__flannel_user", "__flannel_tls_path") == [
+        "flanneld-blue",
+        "/etc/flanneld/blue.tls",
+    ]
 
 
 def test_every_variable_reaches_flanneld() -> None:
