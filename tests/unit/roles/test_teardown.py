@@ -15,7 +15,14 @@ import yaml
 from tests.support.rendering import evaluate
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-WRITERS = {f"ansible.builtin.{name}" for name in ("copy", "file", "template")}
+# The modules that write files of their own, and which of their options name one.
+WRITERS = {
+    "ansible.builtin.copy": ("dest",),
+    "ansible.builtin.file": ("path", "dest"),
+    "ansible.builtin.template": ("dest",),
+    "weft.flannel.flannel_tls_certificate": ("path", "key_path", "ca_path"),
+    "weft.flannel.flannel_tls_request": ("path",),
+}
 LISTS = {
     "flannel": [
         "__flannel_files_of_instance",
@@ -44,7 +51,9 @@ TEMPORARY = (
     "/etc/flanneld/upstream",
 )
 # Packages bring these directories.
-OF_PACKAGES = {"/etc/systemd/system"}
+OF_PACKAGES = {"/etc/systemd/system", "/var/lib/etcd"}
+# What earlier tasks have found out.
+FACTS = {"etcd_client_address": "192.0.2.1"}
 
 
 def walk(tasks: list[Any]) -> Iterator[dict[str, Any]]:
@@ -58,16 +67,29 @@ def list_paths(role: str) -> Iterator[str]:
     """Every path, with its Jinja, that a task of the role writes."""
     for file in sorted((ROLES / role / "tasks").glob("*.yml")):
         for task in walk(yaml.safe_load(file.read_text(encoding="utf-8"))):
-            for name in WRITERS & task.keys():
-                arguments = task[name]
-                if arguments.get("state") == "absent":
+            for name in WRITERS.keys() & task.keys():
+                if task[name].get("state") == "absent":
                     continue
-                path = arguments.get("path") or arguments["dest"]
-                items = task.get("loop", [None])
-                assert isinstance(items, list) or "item" not in path, f"{file}: {path}"
-                for item in items if isinstance(items, list) else [None]:
-                    filled = path.replace("{{ item }}", str(item))
-                    yield filled.replace("{{ item.dest }}", item["dest"] if isinstance(item, dict) else "")
+                paths = [task[name][option] for option in WRITERS[name] if option in task[name]]
+                assert paths, f"{file}: {name}"
+                for item in list_items(role, task):
+                    yield from (fill(path, item) for path in paths)
+
+
+def list_items(role: str, task: dict[str, Any]) -> list[Any]:
+    loop = task.get("loop", [None])
+    return loop if isinstance(loop, list) else list(evaluate(role, FACTS, loop.strip("{} "))[0])
+
+
+def fill(path: str, item: Any) -> str:
+    """The path with the item of the loop in it."""
+    values = {"item": item}
+    if isinstance(item, dict):
+        values |= {f"item.{key}": value for key, value in item.items()}
+    for name, value in values.items():
+        path = path.replace("{{ " + name + " }}", str(value))
+    assert not re.search(r"\bitem\b", path), path
+    return path
 
 
 def to_expression(path: str) -> str:
@@ -83,7 +105,7 @@ def compare(role: str, instance: str) -> tuple[set[str], set[str]]:
         if path not in ELSEWHERE and not path.startswith(TEMPORARY)
     ]
     names = [*LISTS[role], *FOUND[role]]
-    values = evaluate(role, {"flannel_instance": instance}, *paths, *names)
+    values = evaluate(role, {**FACTS, "flannel_instance": instance}, *paths, *names)
     known = {path.strip() for value in values[len(paths) :] for path in flatten(value)}
     return {str(path).strip() for path in values[: len(paths)]}, known
 
