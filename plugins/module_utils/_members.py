@@ -83,7 +83,7 @@ class ClusterHealth:
 class EtcdCluster(EtcdStore):
     """The membership calls of etcd. One belongs to one thread, like every store.
 
-    Every call may raise StoreUnavailable, StoreTLSError, StoreAuthError; add and remove MemberError as well.
+    Every call may raise StoreUnavailable, StoreTLSError, StoreAuthError; add, update and remove MemberError as well.
     """
 
     def list_members(self) -> Tuple[int, Tuple[Member, ...]]:
@@ -102,6 +102,15 @@ class EtcdCluster(EtcdStore):
         subject = f"etcd member at {', '.join(sorted(peer_urls))}"
         answer = self._call(subject, lambda c: rpc.ClusterStub(c).MemberAdd(request, timeout=self._timeout))
         return _member(answer.member)
+
+    def update_member(self, member: Member, peer_urls: Sequence[str]) -> None:
+        """Tell the cluster that a member is reached at other URLs; it has to be restarted to listen there."""
+        rpc = self._library.rpc
+        request = rpc.MemberUpdateRequest(ID=member.id, peerURLs=sorted(peer_urls))
+        self._call(
+            f"etcd member {member}",
+            lambda c: rpc.ClusterStub(c).MemberUpdate(request, timeout=self._timeout),
+        )
 
     def remove_member(self, member: Member) -> None:
         """Take a member out for good: its data directory is of no use to this cluster any more."""
@@ -175,7 +184,8 @@ def _ask(member: Member, options: StoreOptions) -> MemberHealth:
 def find_member(members: Sequence[Member], name: str, peer_urls: FrozenSet[str]) -> Optional[Member]:
     """The member of that name, or the one at those peer URLs that has not started yet.
 
-    Raises MemberError when the URLs belong to a member of another name, or the name is at other URLs.
+    Its URLs may differ in the scheme. Raises MemberError when the URLs belong to a member of another name, or the name
+    is at other addresses.
     """
     for member in members:
         if peer_urls and member.peer_urls & peer_urls and member.name not in ("", name):
@@ -185,7 +195,7 @@ def find_member(members: Sequence[Member], name: str, peer_urls: FrozenSet[str])
                 f"remove the member {member.name} from the cluster first, or give {name} another address",
             )
         if member.name == name:
-            if peer_urls and member.peer_urls != peer_urls:
+            if peer_urls and _addresses(member.peer_urls) != _addresses(peer_urls):
                 raise MemberError(
                     f"etcd member {name}",
                     f"it is in the cluster with the peer URL {', '.join(sorted(member.peer_urls))}",
@@ -195,6 +205,10 @@ def find_member(members: Sequence[Member], name: str, peer_urls: FrozenSet[str])
         if peer_urls and member.peer_urls == peer_urls:
             return member
     return None
+
+
+def _addresses(urls: FrozenSet[str]) -> FrozenSet[str]:
+    return frozenset(url.partition("://")[2] for url in urls)
 
 
 def refuse_addition(health: ClusterHealth, name: str) -> None:

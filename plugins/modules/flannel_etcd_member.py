@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flannel_etcd_member
-short_description: Add a member to an etcd cluster, or remove one
+short_description: Add a member to an etcd cluster, give it TLS, or remove it
 description:
   - Tells a running etcd cluster of one more member, which then has to be started with the initial cluster state
     C(existing), or takes one out for good.
   - One at a time. A new member counts for the quorum before it has started, so none is added while another one is not
     healthy. None is removed if those that stay would have no quorum.
+  - The peer URLs of a member may change between C(http) and C(https). It then has to be restarted to listen so. At
+    another address it would be another member, which is refused.
   - The module starts and stops nothing, and touches no data directory.
 extends_documentation_fragment:
   - weft.flannel._attributes
@@ -60,6 +62,14 @@ EXAMPLES = r"""
     peer_urls:
       - http://192.0.2.12:2380
   register: cluster
+
+- name: Tell the cluster that a member speaks TLS from its next start on
+  weft.flannel.flannel_etcd_member:
+    endpoints:
+      - http://192.0.2.10:2379
+    name: n3
+    peer_urls:
+      - https://192.0.2.12:2380
 
 - name: Take out a member whose machine is lost
   weft.flannel.flannel_etcd_member:
@@ -109,6 +119,7 @@ next_step:
 """
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Dict, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
@@ -147,6 +158,8 @@ def apply_member(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
     if params["state"] == "present" and found is None:
         refuse_addition(health, name)
         after = (*before, Member(0, "", peer_urls, ()))
+    elif params["state"] == "present" and found is not None:
+        after = tuple(replace(found, peer_urls=peer_urls) if member is found else member for member in before)
     elif params["state"] == "absent" and found is not None:
         refuse_removal(health, found)
         after = tuple(member for member in before if member.id != found.id)
@@ -154,6 +167,8 @@ def apply_member(params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
         with closing(open_cluster(options)) as cluster:
             if found is None:
                 cluster.add_member(sorted(peer_urls))
+            elif params["state"] == "present":
+                cluster.update_member(found, sorted(peer_urls))
             else:
                 cluster.remove_member(found)
     return {

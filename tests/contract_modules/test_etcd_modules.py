@@ -80,6 +80,20 @@ def test_a_member_is_announced_once_and_then_joins(host: Host, tmp_path: Path) -
             assert again.before == again.after
 
 
+def test_a_member_is_to_be_reached_with_tls(host: Host, tmp_path: Path) -> None:
+    with EtcdServer(tmp_path / "one") as one:
+        secure = one.peer_url.replace("http:", "https:")
+        wanted = {"name": "one", "peer_urls": [secure]}
+        predicted = change(host, one, wanted, "--check")
+        assert one.peer_url in one.ctl("member", "list")
+        done = change(host, one, wanted)
+        assert (predicted.changed, done.changed) == (True, True)
+        assert (predicted.before, predicted.after) == (done.before, done.after)
+        assert (done.before, done.after) == (f"one {one.peer_url}\n", f"one {secure}\n")
+        assert secure in one.ctl("member", "list")
+        assert not change(host, one, wanted).changed
+
+
 def test_how_members_are_and_how_they_go(host: Host, trio: List[EtcdServer]) -> None:
     one, two, three = trio
     well = host.run("flannel_etcd_member_info", {"endpoints": [one.endpoint]})

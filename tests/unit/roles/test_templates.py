@@ -111,6 +111,21 @@ def test_an_etcd_without_tls_is_left_without() -> None:
     assert "CERT" not in text
 
 
+@pytest.mark.parametrize(
+    ("told", "https"),
+    [
+        ("HOME=/var/lib/etcd\0ETCD_LISTEN_CLIENT_URLS=https://192.0.2.1:2379\0ETCD_NAME=n1\0", True),
+        ("HOME=/var/lib/etcd\0ETCD_LISTEN_CLIENT_URLS=http://192.0.2.1:2379\0ETCD_NAME=n1\0", False),
+        ("ETCD_NAME=n1\nETCD_LISTEN_CLIENT_URLS=https://192.0.2.1:2379\n", True),
+        ("ETCD_NAME=n1\n# ETCD_LISTEN_CLIENT_URLS=https://192.0.2.1:2379\n", False),
+        ("", False),
+    ],
+)
+def test_how_a_member_speaks_is_read_from_its_process_or_its_file(told: str, https: bool) -> None:
+    content = base64.b64encode(told.encode()).decode()
+    assert evaluate("etcd", {"__etcd_configured": {"content": content}}, "__etcd_says_https") == [https]
+
+
 OURS = "/etc/flanneld/tls"
 THEIRS = {
     "flannel_etcd_cafile": "/a.pem",
