@@ -11,9 +11,13 @@ set -euo pipefail
 
 index=$1 endpoint=$2 address=$3
 units=/etc/systemd/system
+# The other one had its certificate before ours came.
+tls=/etc/ssl/other-flanneld
 
 cat /sys/class/net/flannel.1/address /run/flannel/subnet.env > /run/weft-migrate-before
 systemctl disable --quiet --now flanneld.service
+rm -rf "$tls"
+mv /etc/flanneld/tls "$tls"
 rm -r "$units/flanneld.service" /etc/flanneld /var/lib/flanneld
 
 write_unit() { # FILE EXEC_START EXTRA [INSTALL]
@@ -28,17 +32,20 @@ case $index in
     write_unit "$units/flanneld.service" \
         "/opt/flanneld -etcd-endpoints=\${FLANNEL_ETCD} -etcd-prefix=\${FLANNEL_ETCD_KEY} \$FLANNEL_OPTIONS" \
         "EnvironmentFile=/etc/sysconfig/flanneld"
-    printf '[Service]\nEnvironment="FLANNEL_OPTIONS=--ip-masq --public-ip=%s -healthz-port 8471"\n' "$address" \
+    printf '[Service]\nEnvironment="FLANNEL_OPTIONS=--ip-masq --public-ip=%s -healthz-port 8471 %s"\n' "$address" \
+        "-etcd-cafile=$tls/ca.crt -etcd-certfile=$tls/client.crt -etcd-keyfile=$tls/client.key" \
         > "$units/flanneld.service.d/50-options.conf"
     unit=flanneld ;;
 2)
     write_unit "$units/flannel.service" \
-        "/opt/flanneld --etcd-endpoints=$endpoint --public-ip=$address --ip-masq --subnet-lease-renew-margin=45" \
+        "/opt/flanneld --etcd-endpoints=$endpoint --public-ip=$address --ip-masq --subnet-lease-renew-margin=45 --etcd-cafile=$tls/ca.crt --etcd-certfile=$tls/client.crt --etcd-keyfile=$tls/client.key" \
         "" RequiredBy=docker.service
     unit=flannel ;;
 3)
     printf 'FLANNELD_ETCD_ENDPOINTS=%s\nFLANNELD_PUBLIC_IP=%s\nFLANNELD_IP_MASQ=true\n' "$endpoint" "$address" \
         > /etc/default/flanneld
+    printf 'FLANNELD_ETCD_CAFILE=%s\nFLANNELD_ETCD_CERTFILE=%s\nFLANNELD_ETCD_KEYFILE=%s\n' \
+        "$tls/ca.crt" "$tls/client.crt" "$tls/client.key" >> /etc/default/flanneld
     write_unit /usr/lib/systemd/system/flanneld.service /opt/flanneld EnvironmentFile=-/etc/default/flanneld
     unit=flanneld ;;
 esac

@@ -8,20 +8,24 @@
 set -euo pipefail
 
 endpoints=${FLANNELD_ETCD_ENDPOINTS:-} public_ip=${FLANNELD_PUBLIC_IP:-}
+ca=${FLANNELD_ETCD_CAFILE:-} cert=${FLANNELD_ETCD_CERTFILE:-} key=${FLANNELD_ETCD_KEYFILE:-}
 for flag in "$@"; do
     case $flag in
         *etcd-endpoints=*) endpoints=${flag#*=} ;;
+        *etcd-cafile=*) ca=${flag#*=} ;;
+        *etcd-certfile=*) cert=${flag#*=} ;;
+        *etcd-keyfile=*) key=${flag#*=} ;;
         *public-ip=*) public_ip=${flag#*=} ;;
     esac
 done
-export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$endpoints
+export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$endpoints ETCDCTL_CACERT=$ca ETCDCTL_CERT=$cert ETCDCTL_KEY=$key
 
 # shellcheck disable=SC1091
 . /run/flannel/subnet.env
-key=/coreos.com/network/subnets/${FLANNEL_SUBNET%.*}.0-24
+subnet=/coreos.com/network/subnets/${FLANNEL_SUBNET%.*}.0-24
 mac=$(cat /sys/class/net/flannel.1/address)
 lease=$(etcdctl lease grant 86400 | cut -d ' ' -f 2)
-etcdctl put --lease="$lease" "$key" "{\"PublicIP\":\"$public_ip\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"$mac\"}}"
+etcdctl put --lease="$lease" "$subnet" "{\"PublicIP\":\"$public_ip\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"$mac\"}}"
 
 take_rules_along() {
     iptables --wait --flush FLANNEL-FWD
