@@ -40,9 +40,11 @@ pytest_twice = $(2) $(pytest) -o cache_dir=build/pytest/$(1) $(3) $(4) \
 step := /usr/bin/python3 tools/step.py
 shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh$$' --recursive tools molecule roles)
 in_cluster := tools/with-cgroup2
+# Scenarios that `make molecule` leaves to `make molecule-long`, because they take ten minutes each.
+molecule_long := site-change site-migrate
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -122,7 +124,10 @@ molecule-destroy: setup ## remove them
 	$(in_cluster) molecule destroy --no-command-borders
 
 molecule: image ## site.yml on three machines: traffic, a power cut; then TLS, IPv6, two networks
-	$(in_cluster) molecule test --all --no-command-borders
+	$(in_cluster) molecule test --all $(molecule_long:%=--exclude=%) --no-command-borders
+
+molecule-long: image ## what changes a whole cluster: renumber, upgrade, decommission, teardown; migrate from another flanneld
+	$(in_cluster) molecule test --all --exclude=site-etcd --exclude=site-secure --no-command-borders
 
 # Each step with its limit in seconds, cheap ones first. Then two lanes: agents mostly wait, plays mostly compute. The
 # emulated machine comes last and alone, because it takes all there is.
