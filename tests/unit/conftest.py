@@ -5,4 +5,6 @@
 
 from __future__ import annotations
 
-import tests.support.rendering  # noqa: F401
+import importlib
+
+importlib.import_module("tests.support.rendering")
