@@ -29,7 +29,7 @@ SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h
 HEADERS = {4: 20 + 8, 6: 40 + 8}  # IP and UDP, bytes
 GUEST = "WEFT_GUEST" in os.environ  # the emulated one of `make vm`
 ANSWER_TIMEOUT = 3.0 if GUEST else 0.5  # seconds
-REPLY_TIMEOUT = 15.0 if GUEST else 2.0
+REPLY_TIMEOUT = 15.0 if GUEST else 5.0
 
 
 class Endpoint(Protocol):
@@ -84,7 +84,7 @@ class EchoServer:
 class Pinger:
     """200 packets a second (in the emulated guest 10) from one container to another and back, from `with` to its end.
 
-    Loss in either direction counts: a packet is lost when its echo has not come 2 s (15) after the last one was sent.
+    Loss in either direction counts: a packet is lost when its echo has not come 5 s (15) after the last one was sent.
     payload: what each packet carries besides its number, for whoever looks for it on the way.
     """
 
