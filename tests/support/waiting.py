@@ -23,5 +23,5 @@ def wait_until(condition: Callable[[], Value], what: str, timeout: float = PATIE
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what} (last: {value!r})"
-        # Who asks by a dozen programs leaves the processor to what is waited for, half of the time.
-        time.sleep(max(0.05, time.monotonic() - asked))
+        # Who asks by a dozen programs leaves the processor to what is waited for, most of the time.
+        time.sleep(max(0.05, 3 * (time.monotonic() - asked)))
