@@ -155,7 +155,7 @@ test-collection:
 	@$(step) sanity 900 $(MAKE) sanity
 	@$(step) artifact 600 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
-	@$(step) molecule 3000 $(MAKE) molecule
+	@$(step) molecule 3600 $(MAKE) molecule
 
 demo: image ## a cluster to look at: three machines, site.yml, verification, a summary
 	@tools/demo up
