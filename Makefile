@@ -33,10 +33,6 @@ VM_SECONDS ?= 2400
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
 pytest := -m pytest
-# What failed beside others runs once more, alone: a fault fails again, a machine that was too busy does not. The log
-# says "N failed" in either case. $(call pytest_twice,NAME,PYTHON,OPTIONS,TESTS)
-pytest_twice = $(2) $(pytest) -o cache_dir=build/pytest/$(1) $(3) $(4) \
-	|| $(2) $(pytest) -o cache_dir=build/pytest/$(1) --last-failed --last-failed-no-failures none $(4)
 step := /usr/bin/python3 tools/step.py
 shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh$$' --recursive tools molecule roles)
 in_cluster := tools/with-cgroup2
@@ -84,10 +80,10 @@ bundle: setup ## write build/flanneld.pyz, the program that hosts run
 
 # Contract and namespace tests mostly wait for faults and repairs, so several at a time fit two cores.
 contract: setup ## store and leases against real etcd, with the distribution's libraries
-	$(call pytest_twice,contract,$(host_python),-n 3,tests/agent/contract)
+	$(host_python) $(pytest) -n 3 tests/agent/contract
 
 contract-modules: setup ## the modules, some of them run by Ansible, against real etcd
-	$(call pytest_twice,contract-modules,$(host_python),-n 2,tests/contract_modules)
+	$(host_python) $(pytest) -n 2 tests/contract_modules
 
 contract-latest: bundle ## the same, and a few namespace tests, with the newest libraries from PyPI
 	tools/make-venv build/venv-newest requirements/newest.txt
@@ -95,7 +91,7 @@ contract-latest: bundle ## the same, and a few namespace tests, with the newest 
 	build/venv-newest/bin/python $(pytest) -m newest tests/agent/netns
 
 netns: bundle ## agents between network namespaces on this kernel
-	$(call pytest_twice,netns,$(host_python),-n 4,tests/agent/netns)
+	$(host_python) $(pytest) -n 4 tests/agent/netns
 
 vm-image: setup
 	tools/vm/build

@@ -118,9 +118,7 @@ def test_a_killed_agent_comes_back_and_no_tunnel_is_new(pair: Tuple[Cluster, Lis
     assert states(one.host) == before
 
 
-@pytest.mark.parametrize(
-    "deaf", [False, pytest.param(True, marks=pytest.mark.long)], ids=["by notification", "by periodic pass"]
-)
+@pytest.mark.parametrize("deaf", [False, True], ids=["by notification", "by periodic pass"])
 @pytest.mark.parametrize(
     "damage",
     [
