@@ -48,7 +48,9 @@ help: ## list the targets
 setup: ## install missing Debian packages and the tool environment (every target does)
 	@tools/setup
 
-check: python-lint types shell-lint yaml-lint docs-lint ansible-lint unit ## the quick part: lint, types, unit tests
+# Two at a time, the long ones first; what one of them says comes in one piece, when it ends.
+check: setup ## the quick part: lint, types, unit tests
+	@$(MAKE) --jobs=2 --output-sync=target ansible-lint unit docs-lint types yaml-lint python-lint shell-lint
 
 python-lint: setup
 	ruff check .
@@ -133,14 +135,13 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) shell-lint 60 $(MAKE) shell-lint
 	@$(step) yaml-lint 120 $(MAKE) yaml-lint
 	@$(step) docs-lint 300 $(MAKE) docs-lint
-	@$(step) ansible-lint 600 $(MAKE) ansible-lint
-	@$(step) unit 600 $(MAKE) unit
-	@$(step) bundle 120 $(MAKE) bundle
 	@$(MAKE) test-agents & $(MAKE) test-collection && wait $$! || { wait; exit 1; }
 	@$(step) vm 2460 $(MAKE) vm
 	@echo "make test: every step passed"
 
 test-agents:
+	@$(step) unit 600 $(MAKE) unit
+	@$(step) bundle 120 $(MAKE) bundle
 	@$(step) contract 900 $(MAKE) contract
 	@$(step) netns 2700 $(MAKE) netns
 	@$(step) contract-latest 900 $(MAKE) contract-latest
@@ -148,6 +149,7 @@ test-agents:
 	@$(step) vm-image 900 $(MAKE) vm-image
 
 test-collection:
+	@$(step) ansible-lint 600 $(MAKE) ansible-lint
 	@$(step) sanity 900 $(MAKE) sanity
 	@$(step) artifact 600 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
