@@ -28,7 +28,6 @@ from ansible_collections.weft.flannel.plugins.module_utils._x509 import (
     sign,
 )
 from ansible_collections.weft.flannel.plugins.plugin_utils._authority import find_authority
-from ansible_collections.weft.flannel.plugins.plugin_utils._copying import copy_to_host
 
 ARGUMENT_SPEC = {
     "authority": {"type": "path", "required": True},
@@ -59,8 +58,6 @@ class _HostFailed(Exception):
 class ActionModule(ActionBase):
     """Keeps a certificate that fits, and makes another where it does not."""
 
-    TRANSFERS_FILES = True
-
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         result: Dict[str, Any] = super().run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
@@ -80,24 +77,25 @@ class ActionModule(ActionBase):
             arguments["renew_percent"],
         )
         authority = self._find_authority(Path(arguments["authority"]), now)
-        present = self._look(arguments, authority, task_vars)
-        reasons = find_reasons(present, wanted, now)
-        request = self._run(
-            "flannel_tls_request",
-            {
-                "path": arguments["key_path"],
-                "common_name": wanted.common_name,
-                "owner": arguments["owner"],
-                "group": arguments["group"],
-                "mode": arguments["key_mode"],
-            },
+        found = self._run(
+            "flannel_tls_certificate_info",
+            {"path": arguments["path"], "key_path": arguments["key_path"]},
             task_vars,
         )
+        present = _judge(found, authority, arguments["path"])
+        reasons = find_reasons(present, wanted, now)
+        # A host where all is well is asked for nothing more.
+        access = "{owner}:{group} {key_mode}".format(**arguments)
+        request: Dict[str, Any] = {"changed": False}
+        if reasons or found["key_access"] != access:
+            request = self._request(arguments, wanted, task_vars)
         changed = bool(reasons) or request["changed"]
         # In check mode the directory that the files go to may not be there yet.
         if authority is not None and not (self._task.check_mode and reasons):
-            text = sign(authority, request["request"], wanted, now) if reasons else None
-            changed = self._put(arguments, authority, text, task_vars) or changed
+            files = {arguments["ca_path"]: authority.pem} if arguments["ca_path"] else {}
+            if reasons:
+                files[arguments["path"]] = sign(authority, request["request"], wanted, now)
+            changed = self._put(arguments, files, task_vars) or changed
         return {
             "changed": changed,
             "path": arguments["path"],
@@ -116,47 +114,29 @@ class ActionModule(ActionBase):
             )
         return authority
 
-    def _look(
-        self, arguments: Dict[str, Any], authority: Optional[Authority], task_vars: Dict[str, Any]
-    ) -> Present:
-        """What the host has. A certificate that is broken is one to replace."""
-        found = self._run(
-            "flannel_tls_certificate_info",
-            {"path": arguments["path"], "key_path": arguments["key_path"]},
+    def _request(
+        self, arguments: Dict[str, Any], wanted: Wanted, task_vars: Dict[str, Any]
+    ) -> Dict[str, Any]:
+        """Have the host make its key, if there is none, and ask for a certificate."""
+        return self._run(
+            "flannel_tls_request",
+            {
+                "path": arguments["key_path"],
+                "common_name": wanted.common_name,
+                "owner": arguments["owner"],
+                "group": arguments["group"],
+                "mode": arguments["key_mode"],
+            },
             task_vars,
         )
-        if not found["exists"]:
-            return NOTHING_PRESENT
-        if found["problem"]:
-            return Present(None, found["problem"], False, False)
-        pem = found["pem"].encode()
-        issued = authority is not None and is_issued_by(pem, authority)
-        return Present(read_certificate(pem, arguments["path"]), "", issued, bool(found["key_matches"]))
 
-    def _put(
-        self, arguments: Dict[str, Any], authority: Authority, text: Optional[str], task_vars: Dict[str, Any]
-    ) -> bool:
-        """Write the files and return whether one has changed. text: None keeps the certificate and sees to its mode."""
-        files = [(arguments["ca_path"], authority.pem)] if arguments["ca_path"] else []
-        if text is not None:
-            files.append((arguments["path"], text))
-        changed = False
-        for path, content in files:
-            copied = copy_to_host(
-                self,
-                {
-                    "content": content,
-                    "dest": path,
-                    "owner": arguments["owner"],
-                    "group": arguments["group"],
-                    "mode": "0644",
-                },
-                task_vars,
-            )
-            if copied.get("failed"):
-                raise _HostFailed(copied)
-            changed = copied["changed"] or changed
-        return changed
+    def _put(self, arguments: Dict[str, Any], files: Dict[str, str], task_vars: Dict[str, Any]) -> bool:
+        """Write the files, path -> text, and return whether one has changed."""
+        if not files:
+            return False
+        access = {"owner": arguments["owner"], "group": arguments["group"]}
+        entries = [{"path": path, "content": text, **access} for path, text in files.items()]
+        return bool(self._run("flannel_files", {"files": entries}, task_vars)["changed"])
 
     def _run(self, module: str, arguments: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
         """Run a module of the collection on the host."""
@@ -166,6 +146,17 @@ class ActionModule(ActionBase):
         if returned.get("failed") or "changed" not in returned:
             raise _HostFailed(returned)
         return returned
+
+
+def _judge(found: Dict[str, Any], authority: Optional[Authority], path: str) -> Present:
+    """What the host has. A certificate that is broken is one to replace."""
+    if not found["exists"]:
+        return NOTHING_PRESENT
+    if found["problem"]:
+        return Present(None, found["problem"], False, False)
+    pem = found["pem"].encode()
+    issued = authority is not None and is_issued_by(pem, authority)
+    return Present(read_certificate(pem, path), "", issued, bool(found["key_matches"]))
 
 
 def _days_left(present: Present, reasons: Tuple[str, ...], wanted: Wanted, now: datetime) -> int:

@@ -97,6 +97,10 @@ class StoreLeaseLost(StoreError):
     """The etcd lease does not exist any more."""
 
 
+class FileError(FlannelError):
+    """A file of the host cannot be read, written or removed."""
+
+
 class OptionError(FlannelError):
     """An option of a module has a value that cannot be used."""
 

@@ -68,6 +68,12 @@ key_matches:
   type: bool
   returned: success
   sample: true
+key_access:
+  description:
+    - Owner, group and mode of the private key. V(null) if there is none, or without O(key_path).
+  type: str
+  returned: success
+  sample: root:root 0600
 common_name:
   description: The common name of its subject. It and the values below are V(null) if there is no certificate to read.
   type: str
@@ -139,6 +145,7 @@ from typing import Any, Dict, Mapping, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.weft.flannel.plugins.module_utils._connection import run_module
 from ansible_collections.weft.flannel.plugins.module_utils._errors import CertificateError
+from ansible_collections.weft.flannel.plugins.module_utils._files import read_access
 from ansible_collections.weft.flannel.plugins.module_utils._tls import Certificate
 from ansible_collections.weft.flannel.plugins.module_utils._x509 import is_pair, read_certificate
 
@@ -151,7 +158,8 @@ def describe_file(path: str, key_path: Optional[str]) -> Dict[str, Any]:
     """The return values of the module. Raises CertificateError for a file that is there and cannot be opened."""
     content = read_file(path)
     described: Dict[str, Any] = {
-        "changed": False, "exists": content is not None, "problem": None, "pem": None, "key_matches": None, **NOTHING,
+        "changed": False, "exists": content is not None, "problem": None, "pem": None, "key_matches": None,
+        "key_access": describe_access(key_path), **NOTHING,
     }  # fmt: skip
     if content is None:
         return described
@@ -162,6 +170,12 @@ def describe_file(path: str, key_path: Optional[str]) -> Dict[str, Any]:
         return {**described, "problem": error.cause}
     matches = None if key_path is None else is_key_of(content, key_path)
     return {**described, "key_matches": matches, **describe_certificate(certificate)}
+
+
+def describe_access(key_path: Optional[str]) -> Optional[str]:
+    """The return value about who may use the key."""
+    access = None if key_path is None else read_access(key_path)
+    return None if access is None else str(access)
 
 
 def is_key_of(content: bytes, key_path: str) -> bool:

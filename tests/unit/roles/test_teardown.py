@@ -15,13 +15,15 @@ import yaml
 from tests.support.rendering import evaluate
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-# The modules that write files of their own, and which of their options name one.
+# The modules that write files of their own, and which of their options name one; of flannel_files, which are lists of
+# them.
 WRITERS = {
     "ansible.builtin.copy": ("dest",),
     "ansible.builtin.file": ("path", "dest"),
     "ansible.builtin.template": ("dest",),
     "weft.flannel.flannel_tls_certificate": ("path", "key_path", "ca_path"),
     "weft.flannel.flannel_tls_request": ("path",),
+    "weft.flannel.flannel_files": ("directories", "files"),
 }
 LISTS = {
     "flannel": [
@@ -68,12 +70,17 @@ def list_paths(role: str) -> Iterator[str]:
     for file in sorted((ROLES / role / "tasks").glob("*.yml")):
         for task in walk(yaml.safe_load(file.read_text(encoding="utf-8"))):
             for name in WRITERS.keys() & task.keys():
-                if task[name].get("state") == "absent":
+                if task[name].get("state") == "absent" or task[name].keys() == {"absent"}:
                     continue
-                paths = [task[name][option] for option in WRITERS[name] if option in task[name]]
+                paths = [path for option in WRITERS[name] for path in list_values(task[name].get(option, []))]
                 assert paths, f"{file}: {name}"
                 for item in list_items(role, task):
                     yield from (fill(path, item) for path in paths)
+
+
+def list_values(value: Any) -> list[str]:
+    """A path, or those of the entries of a list."""
+    return [value] if isinstance(value, str) else [entry["path"] for entry in value]
 
 
 def list_items(role: str, task: dict[str, Any]) -> list[Any]:
