@@ -49,7 +49,6 @@ def test_nothing_is_wanted_on_the_host():
     assert list(alloc.desired(this, UNDERLAY)) == []
     assert list(alloc.desired_for(this, UNTYPED, UNDERLAY)) == []
     assert alloc.devices(Instance(), ALLOC) == {}
-    assert alloc.ports(ALLOC) == ()
     assert alloc.overhead(ALLOC, IPV4) == 0
 
 

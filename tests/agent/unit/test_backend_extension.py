@@ -166,7 +166,6 @@ def test_the_rest():
     assert find_backend(ALL) is extension
     assert extension.mtu(ALL, UNDERLAY.mtu) == 1500
     assert extension.devices(Instance(), ALL) == {}
-    assert extension.ports(ALL) == ()
     assert extension.overhead(ALL, IPV4) == 0
     assert list(extension.claims(EXTENSION_PEER, IPV4)) == []
     (table,) = extension.tables(Instance(), Scope(frozenset(), "", ()))

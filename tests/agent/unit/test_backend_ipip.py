@@ -51,7 +51,6 @@ def test_the_node_of_appendix_a():
     assert ipip.mtu(IPIP, UNDERLAY.mtu) == 1480
     assert ipip.devices(Instance(), IPIP) == {IPV4: "flannel.ipip"}
     assert ipip.overhead(IPIP, IPV4) == 20
-    assert ipip.ports(IPIP) == ()
 
 
 def test_the_peer_of_appendix_a():

@@ -380,7 +380,13 @@ CASES = {
         over_ipip(iptables=IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + "-A INPUT -p tcp --dport 4\n"),
         WARN,
         "iptables INPUT drops what it does not know, and no rule names IP protocol 4",
-        "--add-protocol=ipip",
+        "--add-protocol=4",
+    ),
+    "a rule for 94, which /etc/protocols calls ipip": (
+        over_ipip(iptables=IPTABLES.replace("INPUT ACCEPT", "INPUT DROP") + "-A INPUT -p ipip -j ACCEPT\n"),
+        WARN,
+        "no rule names IP protocol 4",
+        "--add-protocol=4",
     ),
     "large packets do not arrive through ipip": (
         over_ipip(probes=(Probe(PEER.key, ip_address("192.0.2.3"), 1500, True, False),)),

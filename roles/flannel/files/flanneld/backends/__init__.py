@@ -21,7 +21,6 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
-    Tuple,
     cast,
 )
 
@@ -126,9 +125,6 @@ class Backend(Protocol):
 
     def devices(self, instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
         """Names of the devices that it makes, by the family that goes through them."""
-
-    def ports(self, config: NetworkConfig) -> Tuple[int, ...]:
-        """UDP ports that other hosts send to."""
 
     def overhead(self, config: NetworkConfig, family: Family) -> int:
         """Bytes that are around a container's packet of that family on the underlay (spec 5.0)."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Hashable, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Hashable, Iterable, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
@@ -32,10 +32,6 @@ def attributes(local: None, choice: InterfaceChoice, config: NetworkConfig) -> A
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {}
-
-
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return ()
 
 
 def overhead(config: NetworkConfig, family: Family) -> int:

@@ -75,10 +75,6 @@ def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {}
 
 
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return ()
-
-
 def overhead(config: NetworkConfig, family: Family) -> int:
     return 0
 

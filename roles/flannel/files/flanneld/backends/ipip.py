@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
@@ -40,10 +40,6 @@ def attributes(local: None, choice: InterfaceChoice, config: NetworkConfig) -> A
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {IPV4: instance.ipip_device}
-
-
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return ()
 
 
 def overhead(config: NetworkConfig, family: Family) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from dataclasses import dataclass, field
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._backends import IPSEC_PSK_LENGTH
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 OVERHEAD, OVERHEAD_UDP = 77, 85
 """Bytes around an inner packet at most: outer IPv4 20, ESP 8, IV 16, padding 15 + 1, next header 1, ICV 16; UDP 8."""
-_IKE_PORTS = (500, 4500)
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,6 @@ def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> 
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {}
-
-
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return _IKE_PORTS
 
 
 def overhead(config: NetworkConfig, family: Family) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
@@ -64,10 +64,6 @@ def attributes(local: None, choice: InterfaceChoice, config: NetworkConfig) -> A
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {IPV4: instance.tun_device}
-
-
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return (_port(config),)
 
 
 def overhead(config: NetworkConfig, family: Family) -> int:

@@ -11,7 +11,7 @@ import logging
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 OVERHEAD: Mapping[Family, int] = {IPV4: 50, IPV6: 70}
 """Bytes around an inner packet: outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348)."""
-USUAL_PORT = 8472
-"""What Linux takes for 0, unless a parameter of its module says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,6 @@ def _device_mtu(config: NetworkConfig, underlay: int, family: Family) -> int:
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {family: instance.vxlan_device(_number(config, "VNI"), family) for family in config.families}
-
-
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return (_number(config, "Port") or USUAL_PORT,)
 
 
 def overhead(config: NetworkConfig, family: Family) -> int:

@@ -9,12 +9,16 @@ import ipaddress
 import json
 import logging
 from dataclasses import dataclass
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
 from ansible_collections.weft.flannel.plugins.module_utils._interface import InterfaceChoice
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Attributes, Lease
+from ansible_collections.weft.flannel.plugins.module_utils._openings import (
+    find_wireguard_port,
+    list_udp_ports,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     FAMILIES,
     IPV4,
@@ -24,7 +28,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
 )
 
 from flanneld.backends import BackendError, Host, Node
-from flanneld.backends.wireguard_peers import find_endpoint, is_separate, own_port, read_data, read_number
+from flanneld.backends.wireguard_peers import find_endpoint, is_separate, read_data, read_number
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
 from flanneld.tables.address import LinkAddress
@@ -69,10 +73,6 @@ def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
     return {family: instance.wireguard_device(family if separate else IPV4) for family in config.families}
 
 
-def ports(config: NetworkConfig) -> Tuple[int, ...]:
-    return tuple(dict.fromkeys(own_port(config, family) for family in config.families))
-
-
 def overhead(config: NetworkConfig, family: Family) -> int:
     return OVERHEAD
 
@@ -83,10 +83,9 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
         raise BackendError(
             "wireguard on this host", "kernel has no wireguard", load_module(WireguardLink.kind)
         )
-    if 0 in ports(config) or len(ports(config)) < len(set(devices(host.instance, config).values())):
-        cause = (
-            f"ports {', '.join(map(str, ports(config)))} do not give every device one that the others know"
-        )
+    ports = list_udp_ports(config)
+    if 0 in ports or len(ports) < len(set(devices(host.instance, config).values())):
+        cause = f"ports {', '.join(map(str, ports))} do not give every device one that the others know"
         raise ConfigError(
             "network config", cause, "leave ListenPort and ListenPortV6 out, or write two numbers"
         )
@@ -100,7 +99,7 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
     log.info(
         "WireGuard config: Mode=%s port %s, public key %s, pre-shared key %s",
         config.backend.options["Mode"],
-        " and ".join(map(str, ports(config))),
+        " and ".join(map(str, ports)),
         local.public_key,
         "yes" if psk else "none",
     )
@@ -111,7 +110,8 @@ def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> 
     """With the port that the device really has: upstream, with one device, publishes that of a second one (A18)."""
     data = {
         family: json.dumps(
-            {"PublicKey": local.public_key, "Port": own_port(config, family)}, separators=(",", ":")
+            {"PublicKey": local.public_key, "Port": find_wireguard_port(config, family)},
+            separators=(",", ":"),
         )
         for family in config.families
     }
@@ -143,7 +143,7 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
         inside = [family for family in by_family if by_family[family] == name]
         yield WireguardLink(name, mtu(config, underlay.mtu), ipv6=IPV6 in inside)
         yield WireguardSettings(
-            name, node.local.public_key, own_port(config, inside[0]), node.local.private_key
+            name, node.local.public_key, find_wireguard_port(config, inside[0]), node.local.private_key
         )
     for family, name in by_family.items():
         subnet, pool = node.lease.subnets.of(family), config.pool(family)

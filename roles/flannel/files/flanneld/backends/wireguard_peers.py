@@ -13,10 +13,11 @@ import ipaddress
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Mapping, Optional
+from typing import Dict, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
+from ansible_collections.weft.flannel.plugins.module_utils._openings import find_wireguard_port
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     FAMILIES,
     IPV4,
@@ -29,7 +30,6 @@ from flanneld.backends import Node
 from flanneld.tables.wireguard_keys import format_key, parse_key
 from flanneld.tables.wireguard_netlink import Endpoint
 
-_PORT_KEYS: Mapping[Family, str] = {IPV4: "ListenPort", IPV6: "ListenPortV6"}
 _PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 
 
@@ -48,11 +48,6 @@ def read_number(config: NetworkConfig, key: str) -> int:
 
 def is_separate(config: NetworkConfig) -> bool:
     return config.backend.options["Mode"] == "separate"
-
-
-def own_port(config: NetworkConfig, family: Family) -> int:
-    """What our device for that family listens on."""
-    return read_number(config, _PORT_KEYS[family if is_separate(config) else IPV4])
 
 
 def read_data(peer: Lease, family: Family) -> Optional[PeerData]:
@@ -84,7 +79,7 @@ def find_endpoint(node: Node, peer: Lease, family: Family) -> Optional[Endpoint]
     if is_separate(node.config):
         data = read_data(peer, family)
         told = None if data is None else data.port
-        return Endpoint(address, told or own_port(node.config, family))
+        return Endpoint(address, told or find_wireguard_port(node.config, family))
     return Endpoint(address, _find_single_port(node.config, peer))
 
 
@@ -96,7 +91,7 @@ def _find_single_port(config: NetworkConfig, peer: Lease) -> int:
         return v4.port
     if v6 is not None and v6.port and v6.port != read_number(config, "ListenPortV6"):
         return v6.port
-    return own_port(config, IPV4)
+    return find_wireguard_port(config, IPV4)
 
 
 def _choose_outer(node: Node, peer: Lease) -> Optional[Family]:

@@ -20,6 +20,11 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import Flanne
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Layout, Lease
 from ansible_collections.weft.flannel.plugins.module_utils._network import BadLease, read_network
 from ansible_collections.weft.flannel.plugins.module_utils._node import NodeEntry, node_from_item
+from ansible_collections.weft.flannel.plugins.module_utils._openings import (
+    Opening,
+    list_openings,
+    list_udp_ports,
+)
 from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue, Store, open_store
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family
 
@@ -132,8 +137,12 @@ class Facts:
     @property
     def ports(self) -> Tuple[int, ...]:
         """UDP ports that the backend of the network config listens on."""
-        backend = _find_backend(self.config)
-        return () if self.config is None or backend is None else backend.ports(self.config)
+        return () if self.config is None else list_udp_ports(self.config)
+
+    @property
+    def openings(self) -> Tuple[Opening, ...]:
+        """What other hosts send to this one."""
+        return () if self.config is None else list_openings(self.config)
 
     def name_host(self, key: str) -> str:
         """The lease, and the host that holds it, where a node entry tells."""

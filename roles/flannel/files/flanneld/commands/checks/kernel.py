@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Dict, Iterator, List
 
+from ansible_collections.weft.flannel.plugins.module_utils._openings import PROTOCOLS
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family, family_of
 
 from flanneld.backends.vxlan import OVERHEAD, vtep_mac
@@ -16,7 +16,6 @@ from flanneld.backends.wireguard_peers import read_data
 from flanneld.commands.checks import FAIL, WARN, Check, Finding
 from flanneld.commands.facts import Facts
 from flanneld.tables.device import Link, OtherLink
-from flanneld.tables.ipip_link import IpipLink
 from flanneld.tables.route import PROTOCOL_FLANNEL
 from flanneld.tables.tun_link import TunLink
 from flanneld.tables.vxlan_link import VxlanLink
@@ -169,26 +168,22 @@ def _serves(facts: Facts, link: Link, port: int) -> bool:
     return link.up and link.name in facts.devices.values() and not isinstance(link, OtherLink)
 
 
-@dataclass(frozen=True)
-class _Way:
-    """What other hosts send us. pattern: of a rule that lets it in. option: of firewall-cmd, which makes one."""
-
-    name: str
-    pattern: str
-    option: str
-
-
-_IP_IN_IP = _Way("IP protocol 4", r"(?:-p|protocol|l4proto) (?:4|ipencap|ipip)\b", "--add-protocol=ipip")
+# What programs call a protocol in a rule. "ipip" is no name of 4: /etc/protocols has it for 94.
+_PROTOCOL_NAMES = {4: "ipencap|ipv4", 50: "esp"}
 
 
 def check_input(facts: Facts) -> Iterator[Finding]:
     """Nothing arrives on UDP 8472, or whatever the backend needs."""
-    ways = [_Way(f"UDP port {port}", rf"\b{port}\b", f"--add-port={port}/udp") for port in facts.ports]
-    ways += [_IP_IN_IP for link in facts.own_devices if isinstance(link, IpipLink)]
-    for way in ways:
-        for chain in _find_closed(facts.iptables, facts.nftables, way.pattern):
-            step = f"let {way.name} in from the other hosts, such as: firewall-cmd --permanent {way.option}"
-            yield Finding(WARN, f"{chain} drops what it does not know, and no rule names {way.name}", step)
+    for opening in facts.openings:
+        if opening.port is None:
+            number = PROTOCOLS[opening.protocol]
+            pattern = rf"(?:-p|protocol|l4proto) (?:{number}|{_PROTOCOL_NAMES[number]})\b"
+            option = f"--add-protocol={number}"
+        else:
+            pattern, option = rf"\b{opening.port}\b", f"--add-port={opening.port}/{opening.protocol}"
+        for chain in _find_closed(facts.iptables, facts.nftables, pattern):
+            step = f"let {opening} in from the other hosts, such as: firewall-cmd --permanent {option}"
+            yield Finding(WARN, f"{chain} drops what it does not know, and no rule names {opening}", step)
 
 
 def check_fdb(facts: Facts) -> Iterator[Finding]:
