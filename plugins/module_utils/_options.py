@@ -79,7 +79,7 @@ def document_of(params: Mapping[str, Any]) -> Dict[str, Any]:
     Raises ConfigError for a suboption that the backend does not have, and for a secret in the option config.
     """
     if params["config"] is not None:
-        _refuse_secrets(params["config"])
+        refuse_secrets(params["config"])
         return dict(params["config"])
     document = {key: params[name] for name, key, dummy in NETWORK_OPTIONS if params[name] is not None}
     if params["backend"] is not None:
@@ -87,12 +87,13 @@ def document_of(params: Mapping[str, Any]) -> Dict[str, Any]:
     return document
 
 
-def _refuse_secrets(config: Mapping[str, Any]) -> None:
+def refuse_secrets(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError if an option `config`, which Ansible shows in logs, holds a secret."""
     if frozenset(_find_secrets(config)):
         raise ConfigError(
             "option config",
             "it holds a secret, and Ansible shows this option in logs",
-            "give the network config with the options network, backend and so on: they hide secrets",
+            "leave it out; where it is needed, the options network, backend and so on hide it",
         )
 
 
