@@ -109,9 +109,14 @@ def _parse_host(text: str) -> Address:
         ) from None
 
 
+def find_active(host: CommandRunner) -> Tuple[str, ...]:
+    """The managers that are active. Raises HostFirewallError."""
+    return tuple(name for name in MANAGERS if _is_active(host, name))
+
+
 def choose_manager(host: CommandRunner, asked: str) -> str:
     """The manager that is active, NONE without one. Raises HostFirewallError if another one is asked for."""
-    active = [name for name in MANAGERS if _is_active(host, name)]
+    active = find_active(host)
     if asked == "auto":
         # With both, both filter: one that is open is not enough.
         if len(active) > 1:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._openings import Opening
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
@@ -36,3 +36,12 @@ class Plan:
     @property
     def needed(self) -> bool:
         return self.before != self.after
+
+
+def join_plans(plans: Sequence[Plan]) -> Plan:
+    """All of them, one after the other."""
+    return Plan(
+        tuple(line for plan in plans for line in plan.before),
+        tuple(line for plan in plans for line in plan.after),
+        tuple(command for plan in plans for command in plan.commands),
+    )

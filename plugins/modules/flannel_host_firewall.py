@@ -97,14 +97,17 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.weft.flannel.plugins.module_utils._connection import run_module
 from ansible_collections.weft.flannel.plugins.module_utils._host_firewall import (
+    NONE,
     WANTED_SPEC,
     build_diff,
     carry_out,
     choose_manager,
     describe_plan,
+    find_active,
     plan_change,
     read_wanted,
 )
+from ansible_collections.weft.flannel.plugins.module_utils._passage import join_plans
 
 
 def apply_state(module: AnsibleModule) -> Dict[str, Any]:
@@ -113,14 +116,17 @@ def apply_state(module: AnsibleModule) -> Dict[str, Any]:
     if params["state"] == "absent":
         params = {**params, "config": None, "ports": [], "hosts": [], "exclusive": True}
     wanted = read_wanted(params)
-    manager = choose_manager(module, params["manager"])
-    plan = plan_change(module, manager, wanted, params["exclusive"])
+    if params["state"] == "absent" and params["manager"] == "auto":
+        managers = find_active(module)
+    else:
+        managers = (choose_manager(module, params["manager"]),)
+    plan = join_plans([plan_change(module, manager, wanted, params["exclusive"]) for manager in managers])
     if plan.needed and not module.check_mode:
         carry_out(module, plan)
     return {
         "changed": plan.needed,
         "diff": build_diff(wanted.name, plan),
-        **describe_plan(manager, wanted, plan),
+        **describe_plan(", ".join(managers) or NONE, wanted, plan),
     }
 
 
