@@ -18,9 +18,9 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 from ansible_collections.weft.flannel.plugins.module_utils._docker import parse_properties
 from ansible_collections.weft.flannel.plugins.module_utils._docker_host import CommandRunner
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._libraries import PROGRAM_DIRECTORY
 
 DEFAULT = "default"
-PROGRAM_DIRECTORY = "/usr/lib/flanneld"
 _SECONDS = 10.0
 _PATH = "/status"
 _INSTANCE = "[a-z0-9]{1,12}"

@@ -36,6 +36,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import (
     StoreTimeout,
     StoreUnavailable,
 )
+from ansible_collections.weft.flannel.plugins.module_utils._libraries import reach_environment
 from ansible_collections.weft.flannel.plugins.module_utils._store import (
     KeyValue,
     Listing,
@@ -95,7 +96,6 @@ class Library:
 
 def load_library() -> Library:
     """Import etcd3 and gRPC, set up for this process. Raises StoreLibraryMissing."""
-    _choose_protobuf()
     # The agent starts programs (iptables-restore) and Ansible forks: gRPC's fork handlers would stop its
     # threads for each of them. Its log goes to stderr and repeats what our errors say. Names are resolved as
     # by every other program of the host (nsswitch), not by gRPC's own resolver. All three may be overridden
@@ -104,16 +104,18 @@ def load_library() -> Library:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
     try:
-        # The library's generated code is old: newer protobufs warn about every line of it.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import grpc
-            from etcd3 import etcdrpc
+        try:
+            return _import_library()
+        except ImportError:
+            if not reach_environment():
+                raise
+            return _import_library()
     except ImportError as error:
         raise StoreLibraryMissing(
             "Python library etcd3",
             f"cannot be imported ({error})",
-            "install python3-etcd3 (Debian, Ubuntu), or etcd3 and grpcio with pip, for this Python",
+            "install python3-etcd3 (Debian, Ubuntu), or etcd3 and grpcio with pip, for this Python; or have the role "
+            "bring them, with flannel_python: venv",
         ) from error
     except TypeError as error:
         raise StoreLibraryMissing(
@@ -121,6 +123,15 @@ def load_library() -> Library:
             "protobuf was loaded earlier in this process, with an implementation that etcd3 cannot use",
             "set PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python in the environment",
         ) from error
+
+
+def _import_library() -> Library:
+    _choose_protobuf()
+    # The library's generated code is old: newer protobufs warn about every line of it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import grpc
+        from etcd3 import etcdrpc
     return Library(grpc, etcdrpc)
 
 

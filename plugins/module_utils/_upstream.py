@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.weft.flannel.plugins.module_utils._agent import PROGRAM_DIRECTORY
 from ansible_collections.weft.flannel.plugins.module_utils._envfile import parse_env_file, split_words
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError
 from ansible_collections.weft.flannel.plugins.module_utils._goflags import FALSE, TRUE, split_flags, value_of
+from ansible_collections.weft.flannel.plugins.module_utils._libraries import PROGRAM_DIRECTORY
 
 UNITS = ("flanneld.service", "flannel.service")
 """The names under which it is looked for even where systemd has not loaded it."""
@@ -25,7 +25,8 @@ OUR_UNIT_FILE = "/etc/systemd/system/flanneld.service"
 SUBNET_FILE = "/run/flannel/subnet.env"
 
 _PROGRAM = re.compile(r"flanneld(-[A-Za-z0-9._]+)*\Z")
-_OUR_PROGRAM = f"{PROGRAM_DIRECTORY}/flanneld.pyz"
+# What the unit starts, and what its process is then.
+_OUR_PROGRAMS = (f"{PROGRAM_DIRECTORY}/flanneld", f"{PROGRAM_DIRECTORY}/flanneld.pyz")
 # upstream's own defaults (spec 3.6) where the role has others
 _ENDPOINTS = "http://127.0.0.1:4001,http://127.0.0.1:2379"
 _HEALTHZ_IP = "0.0.0.0"
@@ -115,7 +116,7 @@ class Settings:
 
 def is_ours(words: Sequence[str]) -> bool:
     """Whether a command starts the program that the role has installed."""
-    return _OUR_PROGRAM in words
+    return any(program in words for program in _OUR_PROGRAMS)
 
 
 def find_program(words: Sequence[str]) -> Optional[int]:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, List
 
 from ansible_collections.weft.flannel.plugins.module_utils._errors import CertificateError, FlannelError
+from ansible_collections.weft.flannel.plugins.module_utils._libraries import reach_environment
 from ansible_collections.weft.flannel.plugins.module_utils._tls import Certificate, Wanted, split_names
 
 # A host whose clock is behind takes a new certificate all the same.
@@ -39,12 +40,18 @@ class Authority:
 
 def _load(name: str) -> Any:
     try:
-        return importlib.import_module(f"cryptography.{name}")
+        try:
+            return importlib.import_module(f"cryptography.{name}")
+        except ImportError:
+            if not reach_environment():
+                raise
+            return importlib.import_module(f"cryptography.{name}")
     except ImportError as error:
         raise CertificateLibraryMissing(
             "Python library cryptography",
             f"cannot be imported ({error})",
-            "install python3-cryptography (Debian, Ubuntu), or cryptography with pip, for this Python",
+            "install python3-cryptography (Debian, Ubuntu), or cryptography with pip, for this Python; or have the "
+            "role bring it, with flannel_python: venv",
         ) from None
 
 

@@ -50,6 +50,7 @@ def collect_files(endpoint: str) -> Dict[str, bytes]:
         "etc/flanneld/flanneld.env": settings.encode(),
         "etc/flanneld/charon.conf": (GOLDEN / "charon.conf").read_bytes(),
         "etc/flanneld/ipsec-psk": f"{PSK}\n".encode(),
+        "usr/lib/flanneld/flanneld": (GOLDEN / "flanneld.sh").read_bytes(),
         "usr/lib/flanneld/flanneld.pyz": BUNDLE.read_bytes(),
     }
 

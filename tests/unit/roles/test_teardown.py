@@ -36,7 +36,8 @@ LISTS = {
     ],
     "etcd": ["__etcd_files", "__etcd_directories"],
 }
-# Found on the host by its pattern, as the archives are: *sysctl-before.conf.
+# Found on the host by their patterns, as the archives are: venv-*, *sysctl-before.conf.
+DIRECTORIES_FOUND = ("{{ __flannel_venv }}",)
 FOUND = {"flannel": ["__flannel_sysctl_before_file"], "etcd": []}
 # Paths of the controller; and data, which has a task and a consent of its own.
 ELSEWHERE = {
@@ -109,7 +110,7 @@ def compare(role: str, instance: str) -> tuple[set[str], set[str]]:
     paths = [
         to_expression(path)
         for path in list_paths(role)
-        if path not in ELSEWHERE and not path.startswith(TEMPORARY)
+        if path not in ELSEWHERE and not path.startswith((*TEMPORARY, *DIRECTORIES_FOUND))
     ]
     names = [*LISTS[role], *FOUND[role]]
     values = evaluate(role, {**FACTS, "flannel_instance": instance}, *paths, *names)

@@ -124,6 +124,7 @@ def test_a_command_that_cannot_be_read_is_refused(line: str, parts: list[str]) -
         (["/bin/sh", "/usr/bin/flanneld-start"], 1),
         (["/opt/flanneld-amd64"], 0),
         (["/usr/bin/python3", "-I", "/usr/lib/flanneld/flanneld.pyz"], None),
+        (["/bin/sh", "/usr/lib/flanneld/flanneld", "--iface=eth0"], None),
         (["/usr/lib/flanneld/docker-options"], None),
         (["/usr/sbin/sshd"], None),
     ],

@@ -15,7 +15,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._upstream_host import
 )
 
 EXEC = "ExecStart={{ path={0} ; argv[]={0} {1} ; ignore_errors=no ; start_time=[n/a] ; pid=0 }}"
-OURS = ("/usr/bin/python3", "-I /usr/lib/flanneld/flanneld.pyz $FLANNEL_OPTIONS")
+OURS = ("/bin/sh", "/usr/lib/flanneld/flanneld $FLANNEL_OPTIONS")
 PACKAGED = "/lib/systemd/system/flanneld.service"
 PLACE = "/etc/systemd/system/flanneld.service"
 
