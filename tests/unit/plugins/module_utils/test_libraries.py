@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.weft.flannel.plugins.module_utils._libraries import (
     find_environments,
     reach_environment,
