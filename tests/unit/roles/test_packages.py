@@ -12,6 +12,15 @@ import pytest
 from tests.support.rendering import evaluate
 
 ASKED = ["python3-etcd3", "python3-pyroute2", "iproute2"]
+SYSTEMS: dict[str, dict[str, str]] = {
+    "Debian 12": {"os_family": "Debian", "distribution": "Debian", "distribution_major_version": "12"},
+    "Debian 13": {"os_family": "Debian", "distribution": "Debian", "distribution_major_version": "13"},
+    "Debian 14": {"os_family": "Debian", "distribution": "Debian", "distribution_major_version": "14"},
+    "Ubuntu 22.04": {"os_family": "Debian", "distribution": "Ubuntu", "distribution_major_version": "22"},
+    "Ubuntu 24.04": {"os_family": "Debian", "distribution": "Ubuntu", "distribution_major_version": "24"},
+    "Rocky 9": {"os_family": "RedHat", "distribution": "Rocky", "distribution_major_version": "9"},
+    "Arch": {"os_family": "Archlinux", "distribution": "Archlinux", "distribution_major_version": ""},
+}
 DEBIAN_12 = {"stdout": "Python 3.11 on linux-x86_64, glibc 2.36"}
 DEBIAN_13 = {"stdout": "Python 3.13 on linux-x86_64, glibc 2.41"}
 
@@ -25,7 +34,8 @@ DEBIAN_13 = {"stdout": "Python 3.13 on linux-x86_64, glibc 2.41"}
     ],
 )
 def test_libraries_are_packages_or_come_with_the_environment(source: str, installed: list[str]) -> None:
-    variables = {"flannel_packages": ASKED, "flannel_python": source}
+    facts = {"ansible_facts": SYSTEMS["Debian 12"]}
+    variables = {**facts, "flannel_packages": ASKED, "flannel_python": source}
     assert evaluate("flannel", variables, "__flannel_package_names") == [installed]
 
 
@@ -67,3 +77,52 @@ def test_what_nothing_runs_on_any_more_is_left_of_former_ways() -> None:
     for source, left in (("venv", [old]), ("packages", [old, current])):
         (found,) = evaluate("flannel", {**variables, "flannel_python": source}, "__flannel_venvs_left")
         assert sorted(found) == left
+
+
+@pytest.mark.parametrize(
+    ("system", "source", "docker", "base"),
+    [
+        ("Debian 12", "packages", ["docker.io"], ["python3-etcd3", "iproute2", "procps", "iptables"]),
+        (
+            "Debian 13",
+            "packages",
+            ["docker.io", "docker-cli"],
+            ["python3-etcd3", "iproute2", "procps", "iptables"],
+        ),
+        (
+            "Debian 14",
+            "packages",
+            ["docker.io", "docker-cli"],
+            ["python3-etcd3", "iproute2", "procps", "iptables"],
+        ),
+        ("Ubuntu 22.04", "packages", ["docker.io"], ["python3-etcd3", "iproute2", "procps", "iptables"]),
+        ("Ubuntu 24.04", "packages", ["docker.io"], ["python3-etcd3", "iproute2", "procps", "iptables"]),
+        (
+            "Rocky 9",
+            "venv",
+            ["docker-ce", "docker-ce-cli", "containerd.io"],
+            ["iproute", "procps-ng", "iptables-nft", "python3-setuptools"],
+        ),
+    ],
+)
+def test_packages_have_the_names_of_the_system(
+    system: str, source: str, docker: list[str], base: list[str]
+) -> None:
+    asked = ["python3-etcd3", "iproute2", "procps", "iptables"]
+    for packages, names in ((asked, base), (["docker.io"], docker)):
+        variables = {"ansible_facts": SYSTEMS[system], "flannel_python": source, "flannel_packages": packages}
+        found, problem = evaluate("flannel", variables, "__flannel_package_names", "__flannel_system_problem")
+        assert [name for name in found if source == "packages" or name in names] == names
+        assert problem == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "told"),
+    [
+        ("Arch", ["has Archlinux", "Debian 12", "Ubuntu 22.04", "Red Hat Enterprise Linux 9"]),
+        ("Rocky 9", ["has Rocky 9", "python3-etcd3", "flannel_python: venv, or wheelhouse"]),
+    ],
+)
+def test_a_system_that_cannot_be_served_is_told_what_can(system: str, told: list[str]) -> None:
+    (problem,) = evaluate("flannel", {"ansible_facts": SYSTEMS[system]}, "__flannel_system_problem")
+    assert [words for words in told if words not in problem] == []
