@@ -126,3 +126,21 @@ def test_packages_have_the_names_of_the_system(
 def test_a_system_that_cannot_be_served_is_told_what_can(system: str, told: list[str]) -> None:
     (problem,) = evaluate("flannel", {"ansible_facts": SYSTEMS[system]}, "__flannel_system_problem")
     assert [words for words in told if words not in problem] == []
+
+
+@pytest.mark.parametrize(
+    ("archive", "program", "unpacked"),
+    [
+        ("", "/usr/bin/etcd", "/usr/local/lib/etcd-"),
+        ("/srv/etcd.tar.gz", "/usr/local/bin/etcd", "/usr/local/lib/etcd-0123456789ab"),
+        ("https://example.org/etcd.tar.gz", "/usr/local/bin/etcd", "/usr/local/lib/etcd-0123456789ab"),
+    ],
+)
+def test_an_etcd_from_an_archive_is_beside_what_packages_have(
+    archive: str, program: str, unpacked: str
+) -> None:
+    variables = {
+        "etcd_archive": archive,
+        "etcd_archive_checksum": "0123456789ab" * 5 + "0123" if archive else "",
+    }
+    assert evaluate("etcd", variables, "__etcd_program_file", "__etcd_unpacked") == [program, unpacked]

@@ -34,7 +34,7 @@ LISTS = {
         "__flannel_directories_of_host",
         "__flannel_files_of_packages",
     ],
-    "etcd": ["__etcd_files", "__etcd_directories"],
+    "etcd": ["__etcd_files", "__etcd_files_of_archive", "__etcd_directories"],
 }
 # Found on the host by their patterns, as the archives are: venv-*, *sysctl-before.conf.
 DIRECTORIES_FOUND = ("{{ __flannel_venv }}",)
@@ -49,6 +49,7 @@ ELSEWHERE = {
 # What the same tasks remove; and what was here before us, which stays for the way back.
 TEMPORARY = (
     "{{ __etcd_directory.path }}",
+    "{{ __etcd_unpacked }}.tar.gz",
     "{{ __flannel_export.path }}",
     "/run/systemd/system/{{ __flannel_from.unit.name }}.d",
     "/etc/flanneld/upstream",
