@@ -36,7 +36,12 @@ def render(role: str, templates: list[str], hosts: dict[str, dict[str, Any]]) ->
 
 def evaluate(role: str, variables: dict[str, Any], *names: str) -> list[Any]:
     """The values that these variables of the role have when others are set like this."""
-    templar = _make_templar(role, {"n1": variables})
+    return evaluate_among(role, {"n1": variables}, *names)
+
+
+def evaluate_among(role: str, hosts: dict[str, dict[str, Any]], *names: str) -> list[Any]:
+    """The values that these variables of the role have on the first host. hosts: as for render."""
+    templar = _make_templar(role, hosts)
     return [_fill(templar, name) for name in names]
 
 

@@ -12,7 +12,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._config import parse_
 from flanneld.config_watch import ConfigWatch
 from flanneld.leasing import ConfigSeen
 
-from tests.support.rendering import evaluate, render
+from tests.support.rendering import evaluate, evaluate_among, render
 
 OLD = '{"Network":"10.42.0.0/16"}'
 NEW = '{"Network":"10.43.0.0/16"}'
@@ -192,3 +192,22 @@ def test_a_way_is_well_if_the_right_host_sees_the_containers_own_address(
 ) -> None:
     variables = {"inventory_hostname": "n1", "__flannel_probes": PROBES, "__flannel_asked": asked}
     assert evaluate("flannel", variables, "__flannel_ways") == [ways]
+
+
+# --- etcd
+
+
+@pytest.mark.parametrize(
+    ("source", "port", "mistaken"),
+    [("10.0.2.15", 2222, ["n2 (as n1)"]), ("10.0.2.15", 22, []), ("192.0.2.2", 2222, [])],
+)
+def test_another_machine_with_the_address_of_etcd_is_found(
+    source: str, port: int, mistaken: list[str]
+) -> None:
+    routes = {"results": [{"item": "n3", "skipped": True}, {"item": "n1", "ipv4": source}]}
+    hosts = {
+        "n1": {"ansible_host": "127.0.0.1", "ansible_port": port, "etcd_client_address": "10.0.2.15"},
+        "n2": {"ansible_host": "127.0.0.1", "__etcd_routes": routes},
+        "n3": {},
+    }
+    assert evaluate_among("etcd", hosts, "__etcd_mistaken") == [mistaken]
