@@ -26,6 +26,9 @@ export WEFT_CLUSTER ?= weft
 export WEFT_NET ?= 172.30.78
 export WEFT_PORT_BASE ?= 42210
 
+# The Debian release of the machines, by its code name.
+export WEFT_RELEASE ?= bookworm
+
 # What `make vm` runs: files of tests/agent/vm, or any other test that runs between namespaces. Time runs slower there.
 VM_TESTS ?= -m 'not long' tests/agent/vm
 VM_SECONDS ?= 2400
@@ -40,7 +43,7 @@ in_cluster := tools/with-cgroup2
 molecule_long := site-change site-migrate
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -126,6 +129,10 @@ molecule: image ## site.yml on three machines: traffic, a power cut; then TLS, I
 
 molecule-long: image ## what changes a whole cluster: renumber, upgrade, decommission, teardown; migrate from another flanneld
 	$(in_cluster) molecule test --all --exclude=site-etcd --exclude=site-secure --no-command-borders
+
+molecule-trixie: ## the same as the first part of `make molecule`, on Debian 13
+	$(MAKE) image WEFT_RELEASE=trixie
+	WEFT_RELEASE=trixie $(in_cluster) molecule test --scenario-name=default --scenario-name=site --no-command-borders
 
 # Each step with its limit in seconds, cheap ones first. Then two lanes: agents mostly wait, plays mostly compute. The
 # emulated machine comes last and alone, because it takes all there is.
