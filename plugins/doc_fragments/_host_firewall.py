@@ -41,7 +41,8 @@ options:
     default: []
   hosts:
     description: >-
-      The addresses of the hosts that are let in. Those of a family that O(config) does not use are passed over.
+      The addresses of the hosts that are let in, or networks of them. Those of a family that O(config) does not use are
+      passed over.
     type: list
     elements: str
     default: []

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from ipaddress import ip_network
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
 from ansible_collections.weft.flannel.plugins.module_utils._errors import FlannelError, OptionError
@@ -26,7 +26,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._openings import (
 )
 from ansible_collections.weft.flannel.plugins.module_utils._options import refuse_secrets
 from ansible_collections.weft.flannel.plugins.module_utils._passage import Passage, Plan
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Address, Family
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Address, Family, Network
 from ansible_collections.weft.flannel.plugins.module_utils._ufw import parse_added, plan_rules
 
 MANAGERS = ("firewalld", "ufw")
@@ -98,15 +98,16 @@ def read_wanted(params: Mapping[str, Any]) -> Wanted:
     return Wanted(name, tuple(openings), tuple(passages))
 
 
-def _parse_host(text: str) -> Address:
+def _parse_host(text: str) -> Union[Address, Network]:
     try:
-        return ip_address(text)
-    except ValueError:
+        network = ip_network(text)
+    except ValueError as error:
         raise OptionError(
             f"option hosts: {text}",
-            "is no address",
-            "write addresses such as 192.0.2.11, without a prefix length",
+            f"is no address: {error}",
+            "write addresses such as 192.0.2.11, or networks such as 192.0.2.0/24",
         ) from None
+    return network.network_address if network.prefixlen == network.max_prefixlen else network
 
 
 def find_active(host: CommandRunner) -> Tuple[str, ...]:

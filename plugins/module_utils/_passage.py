@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._openings import Opening
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
@@ -15,10 +15,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import Addres
 
 @dataclass(frozen=True)
 class Passage:
-    """Packets that are let through: those of a host that come in by an opening, or those that are forwarded and come
-    from a network (source) or go to one (destination)."""
+    """Packets that are let through: those of a host (or of a network of hosts) that come in by an opening, or those
+    that are forwarded and come from a network (source) or go to one (destination)."""
 
-    host: Optional[Address] = None
+    host: Union[Address, Network, None] = None
     opening: Optional[Opening] = None
     source: Optional[Network] = None
     destination: Optional[Network] = None

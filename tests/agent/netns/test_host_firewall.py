@@ -249,7 +249,7 @@ def test_a_manager_that_is_asked_for_has_to_be_active(host: Host) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"hosts": ["192.0.2.0/24"]}, "option hosts: 192.0.2.0/24: is no address"),
+        ({"hosts": ["192.0.2.1/24"]}, "option hosts: 192.0.2.1/24: is no address"),
         ({"ports": ["etcd"]}, "option ports: etcd: is no port"),
         ({"name": "a-name-too-long-for-it"}, "option name: a-name-too-long-for-it"),
         ({"config": {"Network": "10.5.0.0/16", "Backend": {"Type": "vxlam"}}}, "unknown backend type: vxlam"),

@@ -1,16 +1,17 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role asks a host's firewall for, from its variables."""
+"""What the roles ask a host's firewall for, from their variables."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._host_firewall import read_wanted
 
-from tests.support.rendering import evaluate
+from tests.support.rendering import evaluate, evaluate_among
 
 INTERFACE = {"public_ip": "203.0.113.7", "public_ipv6": None, "ipv4": "192.0.2.7", "ipv6": None}
 SECRET = "correct-horse-battery" * 5
@@ -43,6 +44,24 @@ def test_what_is_opened(variables: dict[str, Any], openings: list[str]) -> None:
 def test_another_instance_has_a_name_of_its_own() -> None:
     (name,) = evaluate("flannel", {"flannel_instance": "a" * 12}, "__flannel_openings_name")
     assert read_wanted({"name": name, "config": None, "ports": [], "hosts": []}).name == "fl-aaaaaaaaaaaa"
+
+
+def test_who_is_let_in_to_etcd() -> None:
+    admitted_now = base64.b64encode(b"            192.0.2.3,  # host n3\n").decode()
+    hosts: dict[str, dict[str, Any]] = {
+        "n1": {
+            "etcd_client_address": "192.0.2.1",
+            "etcd_admitted_addresses": ["198.51.100.0/24"],
+            "__etcd_admission": {"content": admitted_now},
+        },
+        "n2": {"etcd_source_addresses": {"n1": "192.0.2.2"}},
+        "n3": {},
+        "n4": {},
+    }
+    (admitted,) = evaluate_among("etcd", hosts, "__etcd_admitted")
+    assert admitted == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.0/24"], "n3 keeps its place"
+    wanted = read_wanted({"name": "etcd", "config": None, "ports": ["2379/tcp"], "hosts": admitted})
+    assert [str(passage.host) for passage in wanted.passages] == admitted
 
 
 def test_who_is_let_in() -> None:
