@@ -36,8 +36,8 @@ LISTS = {
     ],
     "etcd": ["__etcd_files", "__etcd_files_of_archive", "__etcd_directories"],
 }
-# Found on the host by their patterns, as the archives are: venv-*, *sysctl-before.conf.
-DIRECTORIES_FOUND = ("{{ __flannel_venv }}",)
+# Found on the host by their patterns, as the archives are: venv-*, etcd-*, *sysctl-before.conf.
+DIRECTORIES_FOUND = ("{{ __flannel_venv }}", "{{ __etcd_unpacked }}")
 FOUND = {"flannel": ["__flannel_sysctl_before_file"], "etcd": []}
 # Paths of the controller; and data, which has a task and a consent of its own.
 ELSEWHERE = {
@@ -49,7 +49,6 @@ ELSEWHERE = {
 # What the same tasks remove; and what was here before us, which stays for the way back.
 TEMPORARY = (
     "{{ __etcd_directory.path }}",
-    "{{ __etcd_unpacked }}.tar.gz",
     "{{ __flannel_export.path }}",
     "/run/systemd/system/{{ __flannel_from.unit.name }}.d",
     "/etc/flanneld/upstream",
