@@ -494,6 +494,11 @@ def assert_well_formed(packet: bytes) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(virtio=VIRTIO, packet=st.one_of(packets(), st.binary(max_size=200)))
+# A checksum to be written over the options of IP.
+@example(
+    virtio=VIRTIO_HEADER.pack(1, 0, 0, 0, 1, 19),
+    packet=bytes.fromhex("46000018000100000201 39d7 0a052202 0a054802 00000000"),
+)
 def test_any_bytes_from_the_tun(virtio, packet):
     outcome = to_wire(packet, virtio)
     if isinstance(outcome, Datagrams):

@@ -34,7 +34,7 @@ def finish_checksum(packet: memoryview, start: int, offset: int) -> bool:
     The field holds the sum of the pseudo header, and belongs to what begins at `start`.
     """
     place = start + offset
-    if place + 2 > len(packet) or place < SOURCE + 8:
+    if start < (packet[0] & 0x0F) * 4 or place + 2 > len(packet):
         return False
     checksum = complement(add_up(packet[start:]))
     if checksum == 0 and packet[9] == UDP:
