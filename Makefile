@@ -43,7 +43,7 @@ in_cluster := tools/with-cgroup2
 molecule_long := site-change site-migrate site-vagrant
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench-provisioning demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -161,6 +161,9 @@ test-collection:
 	@$(step) artifact 600 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
 	@$(step) molecule 3600 $(MAKE) molecule
+
+bench-provisioning: image ## what the site playbook costs on ten machines, from nothing and unchanged: a table
+	@tools/bench-provisioning
 
 demo: image ## a cluster to look at: three machines, site.yml, verification, a summary
 	@tools/demo up
