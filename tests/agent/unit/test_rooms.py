@@ -13,7 +13,7 @@ import pytest
 
 AGENT = Path(__file__).resolve().parents[3] / "roles" / "flannel" / "files" / "flanneld"
 FLOORS = (
-    ("__version__", "instance", "udp", "vendored", "ending"),
+    ("__version__", "instance", "udp", "bpf", "vendored", "ending"),
     ("tables",),
     ("backends", "firewall", "leasing", "reconciler", "options"),
     ("outputs", "plan", "consumers", "standing", "apart"),
