@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 Post = Callable[[object], None]
 
-# linux/rtnetlink.h: RTMGRP_LINK, _NEIGH (also FDB), _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
-_GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
+# linux/rtnetlink.h: RTMGRP_LINK, _NEIGH (also FDB), _TC, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
+_GROUPS = 0x1 | 0x4 | 0x8 | 0x10 | 0x40 | 0x100 | 0x400
 _NETLINK_NETFILTER = 12
 _NFNLGRP_NFTABLES = 7
 
