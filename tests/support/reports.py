@@ -79,7 +79,14 @@ def make_report() -> Report:
             TableReport("link", wanted=21, wrong=22, problems=23, repairs=24),
             TableReport("route", wanted=31, wrong=32, problems=33, repairs=34),
         ),
-        udp=UdpReport(sent_packets=61, sent_bytes=62000, received_packets=63, received_bytes=64000),
+        udp=UdpReport(
+            sent_packets=61,
+            sent_bytes=62000,
+            received_packets=63,
+            received_bytes=64000,
+            datapath="kernel",
+            why="a trial went well",
+        ),
         udp_dropped=tuple(DropReport(f"way {n}", f"reason {n}", 71 + n) for n in range(5)),
         last_errors=tuple(ErrorReport(41.5 + n, 51 + n, f"error {n}") for n in range(8)),
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backend udp between agents (spec 5.4, 9.1 F2, with containers for dummies)."""
+"""The backend udp in user space between agents (spec 5.4, 9.1 F2, with containers for dummies)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pair(bundle: None) -> Iterator[Cluster]:
     """Two nodes that masquerade. Nothing that uses it changes them."""
     with Cluster() as cluster:
         cluster.configure("udp")
-        one, two = cluster.join(1, 2, flags=("--ip-masq",))
+        one, two = cluster.join(1, 2, flags=("--ip-masq", "--udp-datapath=user"))
         assert_ping(one.container, two.container)
         yield cluster
 

@@ -33,6 +33,12 @@ from tests.support.traffic import assert_ping, assert_transfer
 from tests.support.waiting import wait_until
 
 Drops = Dict[Tuple[str, str], int]
+FIGURES = ("sent_packets", "sent_bytes", "received_packets", "received_bytes")
+
+
+def read_figures(node: Node) -> Dict[str, int]:
+    udp = read_report(node.agent)["udp"]
+    return {name: udp[name] for name in FIGURES}
 
 
 def read_drops(report: Dict[str, Any]) -> Drops:
@@ -48,7 +54,7 @@ def read_drops(report: Dict[str, Any]) -> Drops:
 def test_each_figure_is_what_happened() -> None:
     with Cluster() as cluster:
         cluster.configure("udp")
-        (one,) = cluster.join(1)
+        (one,) = cluster.join(1, flags=("--udp-datapath=user",))
         two = cluster.add_node(2)
         upstream = Upstream(two.host, str(one.host.address))
         cluster.put(f"subnets/{SUBNET}", LEASES["as upstream writes it"] % two.host.address)
@@ -73,7 +79,7 @@ def test_each_figure_is_what_happened() -> None:
                 arrived.append(len(seen.packet))
             got = [len(server.recv(2048)) for _count in range(10)]
         after = read_report(one.agent)["udp"]
-        gained = {name: after[name] - before["udp"][name] for name in after}
+        gained = {name: after[name] - before["udp"][name] for name in FIGURES}
         assert arrived == [28 + 100] * 9
         assert got == [50] * 10
         assert gained == {
@@ -117,15 +123,16 @@ def make_trouble(one: Node, upstream: Upstream, here: str) -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_what_one_sends_the_other_receives_however_it_is_bundled(cluster: Cluster) -> None:
-    """TCP goes through the TUN and the socket in pieces of up to 64 KiB, and each packet in them counts. The figures
-    go on when the device is made again."""
+@pytest.mark.parametrize("datapath", ["auto", "user"])
+def test_what_one_sends_the_other_receives_however_it_is_bundled(cluster: Cluster, datapath: str) -> None:
+    """TCP goes through the programs, or the TUN and the socket, in pieces of up to 64 KiB, and each packet in them
+    counts. The figures go on when the device is made again."""
     cluster.configure("udp")
-    one, two = cluster.join(1, 2)
+    one, two = cluster.join(1, 2, flags=(f"--udp-datapath={datapath}",))
     assert_ping(one.container, two.container)
 
     def read_both() -> List[Dict[str, int]]:
-        return [read_report(node.agent)["udp"] for node in (one, two)]
+        return [read_figures(node) for node in (one, two)]
 
     def agree(start: List[Dict[str, int]]) -> bool:
         ones, twos = ({what: now[what] - then[what] for what in now} for then, now in zip(start, read_both()))
@@ -146,12 +153,12 @@ def test_what_one_sends_the_other_receives_however_it_is_bundled(cluster: Cluste
             break
     else:
         raise AssertionError(f"both ends never count the same: {start}, then {read_both()}")
-    before = read_report(one.agent)["udp"]
+    before = read_figures(one)
     assert before["sent_bytes"] > 3_000_000
     assert before["sent_packets"] > 3_000_000 // 1472
     one.host.ip("link del flannel0")
     assert_ping(one.container, two.container)
-    after = read_report(one.agent)["udp"]
+    after = read_figures(one)
     assert all(after[name] > before[name] for name in before)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backend udp with a peer that speaks as upstream's proxy does (spec 5.4): one bare packet to a datagram."""
+"""The backend udp in user space, and a peer that speaks as upstream's proxy (spec 5.4): a bare packet to a datagram."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Upstream:
 def wire(request: pytest.FixtureRequest, bundle: None) -> Iterator[Tuple[Node, Upstream]]:
     with Cluster() as cluster:
         cluster.configure("udp")
-        (one,) = cluster.join(1)
+        (one,) = cluster.join(1, flags=("--udp-datapath=user",))
         two = cluster.add_node(2)
         upstream = Upstream(two.host, str(one.host.address))
         cluster.put(f"subnets/{SUBNET}", LEASES[request.param] % two.host.address)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -29,7 +30,8 @@ from flanneld.tables.device import OtherLink
 from flanneld.tables.route import Route
 from flanneld.tables.scope import Scope
 from flanneld.tables.tun_link import TunLink
-from flanneld.tables.udp import UdpPath, UdpPeer
+from flanneld.tables.udp import UdpPath, UdpPeer, UserSpace
+from flanneld.tables.udp_kernel import UdpKernelPath, UdpKernelPeer
 from flanneld.tables.underlay import Underlay
 
 from tests.support.leases import config
@@ -43,8 +45,8 @@ OWN = Lease(parse_key("10.5.34.0-24"), Attributes(ip_address("192.0.2.1")), 10, 
 UDP = config(backend="udp")
 
 
-def node(choice=CHOICE, cfg=UDP, instance=""):
-    return Node(Instance(instance or "default"), cfg, choice, OWN, None)
+def node(choice=CHOICE, cfg=UDP, instance="", in_kernel=False):
+    return Node(Instance(instance or "default"), cfg, choice, OWN, in_kernel)
 
 
 def prepare(cfg=UDP):
@@ -52,6 +54,13 @@ def prepare(cfg=UDP):
     host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, remembered.append)
     udp.prepare(host, cfg)
     return remembered
+
+
+def choose(datapath):
+    """Whether the kernel is to forward, and what status says about it."""
+    space = UserSpace()
+    host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, lambda device: None)
+    return udp.prepare(replace(host, udp_datapath=datapath, user_space=space), UDP), space.why
 
 
 @pytest.fixture
@@ -64,7 +73,80 @@ def tun(monkeypatch):
             raise OSError(faults[0], os.strerror(faults[0]))
 
     monkeypatch.setattr(udp, "probe", probe)
+    monkeypatch.setattr(udp, "try_programs", lambda underlay: None)
     return faults
+
+
+@pytest.fixture
+def trial(tun, monkeypatch):
+    """What trying to load programs raises."""
+    faults = []
+
+    def attempt(underlay):
+        assert underlay == "eth0"
+        if faults:
+            raise faults[0]
+
+    monkeypatch.setattr(udp, "try_programs", attempt)
+    return faults
+
+
+def test_the_kernel_forwards_where_it_can(trial):
+    assert choose("auto") == (True, "a trial went well")
+    assert choose("kernel") == (True, "asked for")
+    assert choose("user") == (False, "asked for")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EPERM, os.strerror(errno.EPERM)), "Operation not permitted: it takes CAP_BPF"),
+        (
+            OSError(errno.ENOSYS, "flanneld does not know bpf(2) of vax"),
+            "flanneld does not know bpf(2) of vax",
+        ),
+        (OSError(errno.EINVAL, "program flannel_in: unknown func"), "program flannel_in: unknown func"),
+    ],
+)
+def test_where_it_cannot_user_space_does_unless_the_kernel_was_asked_for(trial, error, said):
+    trial.append(error)
+    in_kernel, why = choose("auto")
+    assert not in_kernel
+    assert why.startswith(f"the kernel cannot: {said}")
+    assert choose("user") == (False, "asked for")
+    with pytest.raises(BackendError, match=re.escape(said)) as refused:
+        choose("kernel")
+    assert "leave --udp-datapath=kernel out" in str(refused.value)
+
+
+def test_in_the_kernel_there_is_a_path_besides():
+    wanted = list(udp.desired(node(in_kernel=True), UNDERLAY))
+    assert wanted == [
+        *list(udp.desired(node(), UNDERLAY))[:3],
+        UdpKernelPath("flannel0", "eth0", ip_address("192.0.2.1"), 8285),
+        Route(ip_network("10.5.0.0/16"), None, "flannel0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "capable"),
+    [
+        ('{"KernelPath":true}', True),
+        ('{"KernelPath":true,"More":1}', True),
+        ('{"KernelPath":false}', False),
+        ('{"KernelPath":1}', False),
+        ('{"VNI":1,"VtepMAC":"nonsense"}', False),
+        ("[true]", False),
+        (None, False),
+    ],
+)
+def test_a_peer_is_sent_to_by_the_kernel_if_its_lease_says_that_it_can(data, capable):
+    peer = Lease(parse_key("10.5.72.0-24"), Attributes(ip_address("192.0.2.2"), backend_data=data), 10, 10, 7)
+    subnet, public = ip_network("10.5.72.0/24"), ip_address("192.0.2.2")
+    assert list(udp.desired_for(node(in_kernel=True), peer, UNDERLAY)) == [
+        UdpPeer("flannel0", subnet, public),
+        UdpKernelPeer("flannel0", subnet, public, capable),
+    ]
 
 
 def test_the_node_of_appendix_a():
@@ -95,14 +177,17 @@ def test_a_peer_is_a_subnet_and_an_address_whatever_its_backend_type(value):
 
 
 def test_the_lease_value_to_the_byte():
-    assert format_value(udp.attributes(None, CHOICE, UDP)) == '{"PublicIP":"192.0.2.1","PublicIPv6":null}'
+    assert format_value(udp.attributes(False, CHOICE, UDP)) == '{"PublicIP":"192.0.2.1","PublicIPv6":null}'
+    assert format_value(udp.attributes(True, CHOICE, UDP)) == (
+        '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"KernelPath":true}}'
+    )
 
 
 def test_behind_nat_it_binds_the_interface_and_publishes_the_other():
     nat = replace(CHOICE, public_ip=ip_address("198.51.100.1"))
     (path,) = [thing for thing in udp.desired(node(nat), UNDERLAY) if isinstance(thing, UdpPath)]
     assert path.local == ip_address("192.0.2.1")
-    assert udp.attributes(None, nat, UDP).public_ip == ip_address("198.51.100.1")
+    assert udp.attributes(False, nat, UDP).public_ip == ip_address("198.51.100.1")
 
 
 def test_what_is_around_a_packet():
@@ -128,7 +213,7 @@ def test_a_config_without_backend_means_udp():
 
 def test_its_tables_come_in_the_order_in_which_they_are_needed():
     names = [table.name for table in udp.tables(Instance(), Scope(frozenset(), "eth0", ()))]
-    assert names == ["udp path", "udp peer"]
+    assert names == ["udp kernel path", "udp kernel peer", "udp path", "udp peer"]
 
 
 def test_the_device_is_remembered_as_ours(tun):

@@ -121,7 +121,7 @@ RESERVED = replace(
 UDP = replace(
     WELL,
     backend="udp",
-    udp=UdpReport(4711, 5000000, 17, 800),
+    udp=UdpReport(4711, 5000000, 17, 800, "user", "asked for"),
     udp_dropped=(
         DropReport("out", "no_peer", 12),
         DropReport("out", "ttl", 0),

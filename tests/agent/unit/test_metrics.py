@@ -65,6 +65,7 @@ TRUTH = {
     "flannel_table_wrong": [({"table": "link"}, 22), ({"table": "route"}, 32)],
     "flannel_table_problems": [({"table": "link"}, 23), ({"table": "route"}, 33)],
     "flannel_table_repairs_total": [({"table": "link"}, 24), ({"table": "route"}, 34)],
+    "flannel_udp_datapath_info": [({"datapath": "kernel", "why": "a trial went well"}, 1)],
     "flannel_udp_sent_packets_total": [({}, 61)],
     "flannel_udp_sent_bytes_total": [({}, 62000)],
     "flannel_udp_received_packets_total": [({}, 63)],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from flanneld import resuming
 from flanneld.instance import Instance
-from flanneld.resuming import Record, format_record, parse_record, resume_forwarding
+from flanneld.resuming import Forwarded, Record, format_record, parse_record, resume_forwarding
 from flanneld.tables import KernelError
 from flanneld.tables.udp import Change, UdpPath, UdpPeer, UserSpace, make_user_space
 from flanneld.udp.peer_map import PeerMap
@@ -23,6 +23,10 @@ PEERS = {
     ip_network("10.5.72.0/24"): ip_address("192.0.2.2"),
     ip_network("10.5.80.0/20"): ip_address("192.0.2.3"),
 }
+
+
+CAPABLE = frozenset({ip_network("10.5.80.0/20")})
+KEPT = Forwarded(PATH, PEERS, CAPABLE)
 
 
 class Here(Instance):
@@ -56,23 +60,29 @@ def started(monkeypatch):
 
 
 def test_it_is_read_as_it_was_written():
-    assert parse_record(format_record(PATH, PEERS)) == (PATH, PEERS)
-    assert parse_record(format_record(PATH, {})) == (PATH, {})
+    for kept in (KEPT, Forwarded(PATH, {}), Forwarded(PATH, PEERS)):
+        assert parse_record(format_record(kept)) == kept
 
 
-WHOLE = json.loads(format_record(PATH, PEERS))
+WHOLE = json.loads(format_record(KEPT))
+
+
+def test_one_of_a_version_without_programs_says_that_none_is_capable():
+    older = {key: value for key, value in WHOLE.items() if key != "capable"}
+    assert parse_record(json.dumps(older)) == Forwarded(PATH, PEERS)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "null", "{}", "\0", '{"version":1}', format_record(PATH, PEERS)[:-9],
+        "", "[]", "null", "{}", "\0", '{"version":1}', format_record(KEPT)[:-9],
         *(
             json.dumps({**WHOLE, **change})
             for change in (
                 {"version": 2}, {"device": None}, {"local": "fd00::1"}, {"local": 7}, {"port": "0"}, {"port": "x"},
                 {"port": 8285}, {"own": "10.5"}, {"peers": []}, {"peers": {"10.5.72.1/24": "192.0.2.2"}},
                 {"peers": {"10.5.72.0/24": None}}, {"peers": {"10.5.72.0/24": "192.0.2"}},
+                {"capable": {}}, {"capable": [7]}, {"capable": ["10.5.72.1/24"]},
             )
         ),
     ],
@@ -90,20 +100,21 @@ def test_every_change_is_kept_and_a_path_that_ends_leaves_none(instance):
     space.path = PATH
     for subnet, public in PEERS.items():
         peers.apply([Change(subnet, None, UdpPeer("flannel0", subnet, public))])
-    assert Record(Path(instance.udp_record)).recall() == (PATH, PEERS)
+    assert Record(Path(instance.udp_record)).recall() == Forwarded(PATH, PEERS)
     table.apply([Change("flannel0", PATH, None)])
     assert Record(Path(instance.udp_record)).recall() is None
     table.apply([Change("flannel0", PATH, None)])  # nothing to remove
 
 
 def keep(instance, path=PATH):
-    Record(Path(instance.udp_record)).keep(UserSpace(path=path, peers=PeerMap(PEERS)))
+    Record(Path(instance.udp_record)).keep(UserSpace(path=path, peers=PeerMap(PEERS), capable=CAPABLE))
 
 
 def test_it_begins_with_what_was(instance, started):
     keep(instance)
-    resume_forwarding(instance)
+    space = resume_forwarding(instance)
     assert started[0] == [(PATH, PEERS)]
+    assert space.capable == CAPABLE
 
 
 def test_without_a_device_or_with_another_instance_s_nothing_begins(instance, started, monkeypatch):

@@ -38,7 +38,7 @@ from flanneld.plan import (
 )
 from flanneld.reconciler import WHOLE_TABLE
 from flanneld.startup import choose
-from flanneld.tables import Forwarder, KernelError, Worker
+from flanneld.tables import Datapath, Forwarder, KernelError, Worker
 from flanneld.tables.link import read_links
 from flanneld.tables.notifications import (
     KernelMessages,
@@ -241,8 +241,12 @@ class DataPath:
         return self._backend.mtu(self.node.config, self.underlay.mtu)
 
     def read_counts(self) -> Optional[Counts]:
-        """What this process itself has forwarded; None where the kernel does it."""
+        """What was forwarded for udp; None with other backends."""
         return next((table.read_counts() for table in self._forwarders), None)
+
+    def read_datapath(self) -> Optional[Datapath]:
+        """What forwards for udp; None with other backends."""
+        return next((table.read_datapath() for table in self._forwarders), None)
 
     @property
     def devices(self) -> AbstractSet[str]:

@@ -157,6 +157,11 @@ FLAGS: Tuple[Flag, ...] = (
         "wrong; auto leaves it as the host has it",
     ),
     Flag(
+        "udp-datapath",
+        "auto",
+        "what forwards for the backend udp: kernel, user (this process), or auto: the kernel where it can",
+    ),
+    Flag(
         "allow-extension-commands",
         False,
         "run the commands that the network config has for the backend extension, as root: whoever can write to etcd "
@@ -208,6 +213,7 @@ class Options:
     state_dir: str
     log_format: str
     tx_checksum_offload: str
+    udp_datapath: str
     allow_extension_commands: bool
     kernel_resync: int
     store_lost_grace: int
@@ -358,6 +364,7 @@ def _check(options: Options) -> None:
         ("firewall", ("auto", "iptables", "nftables", "none")),
         ("log_format", ("text", "json")),
         ("tx_checksum_offload", ("auto", "true", "false")),
+        ("udp_datapath", ("auto", "kernel", "user")),
     ):
         if getattr(options, name) not in allowed:
             raise UsageError(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from typing import TYPE_CHECKING, AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
@@ -28,6 +29,7 @@ from flanneld.tables.charon import Charon
 from flanneld.tables.connection import FormerConnectionTable
 from flanneld.tables.extension import NO_RECORD, ExtensionTable, Hook, Record
 from flanneld.tables.fdb import FdbTable
+from flanneld.tables.filter import find_programs
 from flanneld.tables.link import OWN_KINDS, LinkTable
 from flanneld.tables.neighbour import NeighbourTable
 from flanneld.tables.opening import OpeningTable
@@ -174,8 +176,19 @@ def make_tables(
 
 
 def _make_former_tables(instance: Instance, scope: Scope) -> Tuple[Table, ...]:
-    """Of kinds that do not go with a device, so that other backends and `flanneld cleanup` find what `ipsec` left."""
+    """Of kinds that do not go with a device, so that other backends and `flanneld cleanup` find what `ipsec` and `udp`
+    left."""
     charon = Charon(instance.charon_socket, instance.charon_unit)
+    programs = tuple(_make_former_programs(instance))
     if charon.is_absent():
-        return (PolicyTable(scope),)
-    return (PolicyTable(scope), FormerSharedKeyTable(charon), FormerConnectionTable(charon))
+        return (*programs, PolicyTable(scope))
+    return (*programs, PolicyTable(scope), FormerSharedKeyTable(charon), FormerConnectionTable(charon))
+
+
+def _make_former_programs(instance: Instance) -> Iterator[Table]:
+    with contextlib.suppress(OSError):  # a kernel without tc has none
+        if find_programs(instance.tun_device):
+            from flanneld.tables.udp import UserSpace
+            from flanneld.tables.udp_kernel import UdpKernelPathTable
+
+            yield UdpKernelPathTable(UserSpace(), instance.tun_device)

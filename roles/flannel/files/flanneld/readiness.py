@@ -31,6 +31,7 @@ from flanneld.outputs.report import (
 )
 from flanneld.standing import Standing
 from flanneld.startup import Joined
+from flanneld.tables import Datapath
 from flanneld.udp.counts import Counts
 
 STARTED = time.monotonic()
@@ -111,6 +112,7 @@ class Readiness:
         """Everything, now."""
         node, standing = self._path.node, self._standing
         reasons, counts = tuple(self.find_reasons()), self._path.read_counts()
+        datapath = self._path.read_datapath()
         return Report(
             version=__version__,
             instance=node.instance.name,
@@ -162,7 +164,7 @@ class Readiness:
                 TableReport(one.name, one.wanted, one.wrong, one.problems, one.repairs)
                 for one in self._path.reconciler.figures()
             ),
-            udp=None if counts is None else _report_counts(counts),
+            udp=None if counts is None or datapath is None else _report_udp(counts, datapath),
             udp_dropped=() if counts is None else tuple(_report_drops(counts)),
             last_errors=self._errors.recent_errors(),
         )
@@ -181,8 +183,15 @@ class Readiness:
             )
 
 
-def _report_counts(counts: Counts) -> UdpReport:
-    return UdpReport(counts.sent_packets, counts.sent_bytes, counts.received_packets, counts.received_bytes)
+def _report_udp(counts: Counts, datapath: Datapath) -> UdpReport:
+    return UdpReport(
+        counts.sent_packets,
+        counts.sent_bytes,
+        counts.received_packets,
+        counts.received_bytes,
+        datapath.name,
+        datapath.why,
+    )
 
 
 def _report_drops(counts: Counts) -> Iterator[DropReport]:

@@ -15,7 +15,7 @@ import logging
 import socket
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Dict, FrozenSet, NamedTuple, Optional
 
 from flanneld.instance import Instance
 from flanneld.outputs.files import FileError, read_regular, write_atomically
@@ -27,6 +27,14 @@ _VERSION = 1
 _PARTS = ("device", "local", "port", "own")
 
 Peers = Dict[IPv4Network, IPv4Address]
+
+
+class Forwarded(NamedTuple):
+    """What a process forwarded at last. capable: subnets of peers that the kernel was told to send to."""
+
+    path: UdpPath
+    peers: Peers
+    capable: FrozenSet[IPv4Network] = frozenset()
 
 
 class Record:
@@ -42,13 +50,14 @@ class Record:
             if space.path is None:
                 self._path.unlink(missing_ok=True)
             else:
-                write_atomically(self._path, format_record(space.path, dict(space.peers.peers)), 0o600)
+                kept = Forwarded(space.path, dict(space.peers.peers), space.capable)
+                write_atomically(self._path, format_record(kept), 0o600)
         except (FileError, OSError) as error:
             if self._told != str(error):
                 self._told = str(error)
                 log.warning("%s; the next restart forwards later than it could", error)
 
-    def recall(self) -> Optional[Tuple[UdpPath, Peers]]:
+    def recall(self) -> Optional[Forwarded]:
         """None when there is none, or none that can be used."""
         try:
             return parse_record(read_regular(self._path).decode("utf-8"))
@@ -64,12 +73,12 @@ def resume_forwarding(instance: Instance) -> UserSpace:
     record = Record(Path(instance.udp_record))
     space = UserSpace(keep=record.keep)
     found = record.recall()
-    if found is None or found[0].device != instance.tun_device or not _stands(found[0].device):
+    if found is None or found.path.device != instance.tun_device or not _stands(found.path.device):
         return space
-    path, peers = found
-    error = start_forwarding(space, path, peers)
+    space.capable = found.capable
+    error = start_forwarding(space, found.path, found.peers)
     if error is None:
-        log.info("Forwarding again on %s, for %d peers of the last life", path, len(peers))
+        log.info("Forwarding again on %s, for %d peers of the last life", found.path, len(found.peers))
     else:  # the data path tries it again, with more to go by
         log.warning("%s", error)
     return space
@@ -82,13 +91,14 @@ def _stands(device: str) -> bool:
         return False
 
 
-def format_record(path: UdpPath, peers: Peers) -> str:
+def format_record(kept: Forwarded) -> str:
     return (
         json.dumps(
             {
                 "version": _VERSION,
-                **{name: str(getattr(path, name)) for name in _PARTS},
-                "peers": {str(subnet): str(public) for subnet, public in peers.items()},
+                **{name: str(getattr(kept.path, name)) for name in _PARTS},
+                "peers": {str(subnet): str(public) for subnet, public in kept.peers.items()},
+                "capable": [str(subnet) for subnet in kept.peers if subnet in kept.capable],
             },
             separators=(",", ":"),
         )
@@ -96,16 +106,22 @@ def format_record(path: UdpPath, peers: Peers) -> str:
     )
 
 
-def parse_record(text: str) -> Tuple[UdpPath, Peers]:
+def parse_record(text: str) -> Forwarded:
     """Raises ValueError."""
     document = json.loads(text)
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError(f"it is no record of version {_VERSION}")
     peers, parts = document.get("peers"), [document.get(name) for name in _PARTS]
-    if not isinstance(peers, dict) or not all(isinstance(one, str) for one in (*parts, *peers.values())):
+    capable = document.get("capable", [])  # an older process did not write it
+    if not isinstance(peers, dict) or not isinstance(capable, list):
+        raise ValueError("something is missing in it")
+    if not all(isinstance(one, str) for one in (*parts, *peers.values(), *capable)):
         raise ValueError("something is missing in it")
     device, local, port, own = map(str, parts)
     if not 0 < int(port) < 65536:
         raise ValueError(f"{port} is no port")
-    path = UdpPath(device, IPv4Address(local), int(port), IPv4Address(own))
-    return path, {IPv4Network(subnet): IPv4Address(public) for subnet, public in peers.items()}
+    return Forwarded(
+        UdpPath(device, IPv4Address(local), int(port), IPv4Address(own)),
+        {IPv4Network(subnet): IPv4Address(public) for subnet, public in peers.items()},
+        frozenset(map(IPv4Network, capable)),
+    )

@@ -98,6 +98,8 @@ class Host:
     """Commands from the network config may be run here (--allow-extension-commands)."""
     ipsec_psk_file: str = ""
     """With the pre-shared key of `ipsec`; "" when it stands in the network config."""
+    udp_datapath: str = "auto"
+    """What is to forward for `udp`: "kernel", "user", or "auto", the kernel where it can."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""udp: a TUN, and a thread that puts its packets into UDP datagrams as they are, and back (spec 5.4). IPv4 only."""
+"""udp: a TUN, whose packets go into UDP datagrams as they are, and back (spec 5.4). IPv4 only.
+
+Programs in the kernel do that where they can be had, for plain packets; a thread does it for all others.
+"""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
-from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence
+import json
+import logging
+import os
+from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._errors import ConfigError
@@ -22,12 +28,18 @@ from flanneld.tables.address import LinkAddress
 from flanneld.tables.route import Route
 from flanneld.tables.scope import Scope
 from flanneld.tables.tun_link import TunLink
-from flanneld.tables.udp import UdpPath, UdpPeer, make_user_space
+from flanneld.tables.udp import UdpPath, UdpPeer, UserSpace, make_user_space
+from flanneld.tables.udp_kernel import UdpKernelPath, UdpKernelPeer, make_kernel_tables, try_programs
 from flanneld.tables.underlay import Underlay
 from flanneld.udp.tun import DEVICE, probe
 
+log = logging.getLogger(__name__)
+
 OVERHEAD = 28
 """Bytes around an inner packet: outer IPv4 20, UDP 8."""
+CAPABILITY = "KernelPath"
+"""Key in the BackendData of a lease: true where programs in the kernel take in packets. Nobody else's udp has any
+BackendData, and none looks at it."""
 
 
 def _port(config: NetworkConfig) -> int:
@@ -35,7 +47,8 @@ def _port(config: NetworkConfig) -> int:
     return value if isinstance(value, int) else 0
 
 
-def prepare(host: Host, config: NetworkConfig) -> None:
+def prepare(host: Host, config: NetworkConfig) -> bool:
+    """True when programs in the kernel are to forward."""
     if not _port(config):
         cause = "Backend.Port is 0, and the others could not know which port that becomes"
         raise ConfigError("network config", cause, "leave Port out, which means 8285, or write a number")
@@ -44,6 +57,28 @@ def prepare(host: Host, config: NetworkConfig) -> None:
     except OSError as error:
         raise _explain_no_tun(error) from error
     host.remember_device(host.instance.tun_device)
+    in_kernel, why = _choose_datapath(host)
+    log.info("udp: forwarding in %s: %s", "the kernel" if in_kernel else "user space", why)
+    if host.user_space is not None:
+        host.user_space.why = why
+    return in_kernel
+
+
+def _choose_datapath(host: Host) -> Tuple[bool, str]:
+    """And why. By trying, because no version tells what a kernel was built with and what a service may do."""
+    if host.udp_datapath == "user":
+        return False, "asked for"
+    try:
+        try_programs(host.choice.interface.name)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        if error.errno in (errno.EPERM, errno.EACCES) and error.strerror == os.strerror(error.errno):
+            cause += ": it takes CAP_BPF (before Linux 5.8 CAP_SYS_ADMIN) and bpf(2), which the role gives"
+        if host.udp_datapath == "kernel":
+            step = "leave --udp-datapath=kernel out: user space forwards then"
+            raise BackendError("udp in the kernel of this host", cause, step) from error
+        return False, f"the kernel cannot: {cause}"
+    return True, "asked for" if host.udp_datapath == "kernel" else "a trial went well"
 
 
 def _explain_no_tun(error: OSError) -> BackendError:
@@ -58,8 +93,9 @@ def _explain_no_tun(error: OSError) -> BackendError:
     return BackendError("udp on this host", cause, step)
 
 
-def attributes(local: None, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
-    return Attributes(public_ip=choice.public_ip)
+def attributes(local: bool, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
+    data = json.dumps({CAPABILITY: True}, separators=(",", ":")) if local else None
+    return Attributes(public_ip=choice.public_ip, backend_data=data)
 
 
 def devices(instance: Instance, config: NetworkConfig) -> Mapping[Family, str]:
@@ -71,7 +107,8 @@ def overhead(config: NetworkConfig, family: Family) -> int:
 
 
 def tables(instance: Instance, scope: Scope) -> Sequence[Table]:
-    return make_user_space(instance.tun_device, scope.user_space)
+    space = UserSpace() if scope.user_space is None else scope.user_space
+    return (*make_kernel_tables(instance.tun_device, space), *make_user_space(instance.tun_device, space))
 
 
 def mtu(config: NetworkConfig, underlay: int) -> int:
@@ -87,6 +124,8 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     # the network address, not the first usable one: that belongs to the container bridge
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
     yield UdpPath(device, local, _port(node.config), subnet.network_address)
+    if node.local:
+        yield UdpKernelPath(device, underlay.name, local, _port(node.config))
     yield Route(pool.network, None, device)
 
 
@@ -107,3 +146,14 @@ def desired_for(node: Node, peer: Lease, underlay: Underlay) -> Iterator[Object]
     subnet, public = peer.subnets.v4, peer.attributes.public_ip
     if subnet is not None and public is not None:
         yield UdpPeer(node.instance.tun_device, subnet, public)
+        if node.local:
+            yield UdpKernelPeer(node.instance.tun_device, subnet, public, _is_capable(peer))
+
+
+def _is_capable(peer: Lease) -> bool:
+    """What else may stand in the BackendData of a lease is no matter: those of every backend are peers."""
+    try:
+        data = json.loads(peer.attributes.backend_data or "null")
+    except ValueError:
+        return False
+    return isinstance(data, dict) and data.get(CAPABILITY) is True

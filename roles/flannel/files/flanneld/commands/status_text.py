@@ -12,6 +12,7 @@ from flanneld.outputs.report import LeaseReport, PeerReport, Report, StoreReport
 
 _SHOWN_PEERS = 10
 _WELL = "ok"
+_DATAPATHS = {"kernel": "the kernel", "user": "user space"}
 
 
 def format_status(report: Report, all_peers: bool) -> str:
@@ -138,10 +139,13 @@ def _data_path(tables: Sequence[TableReport]) -> Iterator[str]:
 
 
 def _traffic(report: Report) -> Iterator[str]:
-    """What this process forwards itself, with the backend udp."""
+    """What is forwarded for the backend udp, by what."""
     if report.udp is None:
         return
     udp, dropped = report.udp, [drop for drop in report.udp_dropped if drop.packets]
+    yield _row(
+        "forwarded", f"by {_DATAPATHS.get(udp.datapath, udp.datapath)}" + (f": {udp.why}" if udp.why else "")
+    )
     for title, packets, octets in (
         ("sent", udp.sent_packets, udp.sent_bytes),
         ("received", udp.received_packets, udp.received_bytes),

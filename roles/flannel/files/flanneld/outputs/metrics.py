@@ -107,6 +107,10 @@ def _of_udp(field: str) -> Callable[[Report], List[Sample]]:
     return lambda report: [] if report.udp is None else [((), float(getattr(report.udp, field)))]
 
 
+def _describe_datapath(report: Report) -> List[Sample]:
+    return [] if report.udp is None else [((report.udp.datapath, report.udp.why), 1.0)]
+
+
 def _count_drops(report: Report) -> List[Sample]:
     return [((drop.direction, drop.reason), float(drop.packets)) for drop in report.udp_dropped]
 
@@ -274,7 +278,13 @@ FIGURES: Tuple[Figure, ...] = (
         ("table",),
         counts=True,
     ),
-    # what this process forwards itself
+    # what is forwarded for udp
+    Figure(
+        "flannel_udp_datapath_info",
+        "What forwards for the backend udp, kernel or user (space), and why that one; absent with other backends.",
+        _describe_datapath,
+        ("datapath", "why"),
+    ),
     Figure(
         "flannel_udp_sent_packets_total",
         "Packets that the backend udp has sent to other hosts since the agent started; absent with other backends.",

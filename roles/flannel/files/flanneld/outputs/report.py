@@ -95,13 +95,15 @@ class StoreReport:
 
 @dataclass(frozen=True)
 class UdpReport:
-    """What the backend udp has forwarded in this process: packets of containers, and their bytes, to other hosts and
-    from them."""
+    """What the backend udp has forwarded since this process began: packets of containers, and their bytes, to other
+    hosts and from them. datapath: what does it, "kernel" or "user". why: what decided for that one."""
 
     sent_packets: int
     sent_bytes: int
     received_packets: int
     received_bytes: int
+    datapath: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Report:
     phase: "starting" (see waiting_for), "serving", "stopping". ready: what subnet.env promises holds.
     not_ready: the reasons why not, each with its next step. pending: what somebody has to do for a change to take
     effect ("restart Docker: ..."). unreadable: keys below subnets/ that are no leases. mtu: FLANNEL_MTU. udp: None with
-    other backends, whose packets the kernel forwards.
+    other backends, whose packets the kernel counts.
     """
 
     version: str

@@ -131,12 +131,23 @@ class Table(Protocol):
         """What a kernel notification means for this table; None when it is about something else."""
 
 
+@dataclass(frozen=True)
+class Datapath:
+    """What forwards for the backend udp: "kernel" or "user"; and why that one, "" where nothing had to be decided."""
+
+    name: str
+    why: str
+
+
 @runtime_checkable
 class Forwarder(Protocol):
-    """A table whose objects forward packets in this process, and count them."""
+    """A table whose objects forward packets for this process, and count them."""
 
     def read_counts(self) -> Counts:
         """As they are now."""
+
+    def read_datapath(self) -> Datapath:
+        """As it is now."""
 
 
 @runtime_checkable

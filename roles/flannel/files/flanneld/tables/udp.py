@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What forwards for the backend udp in user space: a path for each device, and which peer it sends where (spec 5.4).
 
-Two tables, so that a path in the kernel can take the place of either: peers know nothing of the thread that serves
+Two tables, as beside them for what the kernel does itself (udp_kernel.py): peers know nothing of the thread that serves
 them. The thread ends with its device; then the kernel tells that the device is gone, or has no carrier any more, and
 everything on it is looked at again.
 """
@@ -13,16 +13,19 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from flanneld.udp.counts import Counts
 from flanneld.udp.loop import Forwarding
 from flanneld.udp.peer_map import PeerMap
 from flanneld.udp.traffic import Traffic
 
-from . import Change, KernelError, Key, Notice
+from . import Change, Datapath, KernelError, Key, Notice
 from .bulk import describe_change
 from .refusal import explain_os_error
+
+if TYPE_CHECKING:  # most kernels need not be asked for it when forwarding begins
+    from .udp_kernel import KernelSpace
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class UdpPeer:
 class UserSpace:
     """What both tables are about: the path that runs, if one does, and peers and counts, which outlive it.
 
-    keep: told of every change, so that the next process can begin where this one ends.
+    keep: told of every change, so that the next process can begin where this one ends. kernel: what forwards beside it
+    in the kernel; None: nothing yet. capable: subnets of peers that may be sent to from there. why: what decided for
+    kernel or user space. fault: what the kernel has against the programs that should run; "" for nothing.
     """
 
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
@@ -70,6 +75,10 @@ class UserSpace:
     path: Optional[UdpPath] = None
     forwarding: Optional[Forwarding] = None
     keep: Callable[[UserSpace], None] = lambda space: None
+    kernel: Optional[KernelSpace] = None
+    capable: FrozenSet[IPv4Network] = frozenset()
+    why: str = ""
+    fault: str = ""
 
 
 class UdpPathTable:
@@ -115,9 +124,17 @@ class UdpPathTable:
         self._space.path, self._space.forwarding = path, forwarding
 
     def read_counts(self) -> Counts:
-        """Of all paths so far."""
-        forwarding = self._space.forwarding
-        return self._space.counts.copy() if forwarding is None else forwarding.read_counts()
+        """Of all paths so far, in user space and in the kernel."""
+        forwarding, kernel = self._space.forwarding, self._space.kernel
+        counts = self._space.counts.copy() if forwarding is None else forwarding.read_counts()
+        if kernel is not None:
+            counts.add(kernel.read_counts())
+        return counts
+
+    def read_datapath(self) -> Datapath:
+        kernel = self._space.kernel
+        runs = kernel is not None and kernel.path is not None
+        return Datapath("kernel" if runs else "user", self._space.fault or self._space.why)
 
     def notice(self, message: object) -> Optional[Notice]:
         """None: the link table hears of the device."""

@@ -39,7 +39,7 @@ DROPS = (
 
 @dataclass
 class Counts:
-    """Written by the thread that forwards alone, so that no figure is lost; read from any.
+    """In user space written by the thread that forwards alone, so that no figure is lost; read from any.
 
     sent: packets that the kernel took for the wire, and their bytes without what is around them. received: those that
     it took from the wire for this host. dropped: packets; has a figure for each of DROPS from the beginning.
@@ -53,3 +53,12 @@ class Counts:
 
     def copy(self) -> Counts:
         return replace(self, dropped=dict(self.dropped))
+
+    def add(self, other: Counts) -> None:
+        """What another path has counted."""
+        self.sent_packets += other.sent_packets
+        self.sent_bytes += other.sent_bytes
+        self.received_packets += other.received_packets
+        self.received_bytes += other.received_bytes
+        for drop, packets in other.dropped.items():
+            self.dropped[drop] += packets

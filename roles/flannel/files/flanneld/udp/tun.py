@@ -66,6 +66,12 @@ def open_queue(name: str) -> int:
     return descriptor
 
 
+def open_passing_device(pattern: str) -> int:
+    """The descriptor behind a new device, which goes when it is closed. pattern: its name, "%d" for the first number
+    that is free. Raises OSError."""
+    return _attach(pattern)
+
+
 def read_name(descriptor: int) -> str:
     """Of the device behind it. Raises OSError (EBADFD) when it was deleted."""
     packed: bytes = _IFREQ.unpack(_read_request(descriptor))[0]

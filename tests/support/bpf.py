@@ -1,0 +1,61 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that forward for the backend udp in the kernel, and whether they can be had where the tests run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from functools import cache
+from typing import Iterator, List, Optional
+
+import pytest
+from flanneld.tables.udp_kernel import try_programs
+
+from tests.support.kernel import add_underlay, fresh_namespace
+from tests.support.node import Node
+from tests.support.traffic import assert_ping
+
+
+def require_programs() -> None:
+    """Skip the test where none can be loaded: in a user namespace, which tests make that are not run by root."""
+    reason = _find_obstacle()
+    if reason is not None:
+        pytest.skip(f"programs cannot be loaded here: {reason}")
+
+
+@cache
+def _find_obstacle() -> Optional[str]:
+    with fresh_namespace():
+        add_underlay("eth0", "192.0.2.1/24")
+        try:
+            try_programs("eth0")
+        except OSError as error:
+            return str(error)
+    return None
+
+
+def know_each_other(one: Node, two: Node) -> None:
+    """Each has learned of the other, and its MAC address: from then on the kernel does it alone."""
+    assert_ping(one.container, two.container)
+    assert_ping(two.container, one.container)
+
+
+@contextlib.contextmanager
+def held_still(*nodes: Node) -> Iterator[None]:
+    """Their agents do nothing meanwhile: what passes, the kernel passes."""
+    for node in nodes:
+        os.kill(node.agent.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for node in nodes:
+            os.kill(node.agent.pid, signal.SIGCONT)
+
+
+def programs_of(node: Node) -> List[str]:
+    shown = node.host.execute("tc", "filter", "show", "dev", "eth0", "ingress", check=False)
+    shown += node.host.execute("tc", "filter", "show", "dev", "flannel0", "egress", check=False)
+    return [line for line in shown.splitlines() if "flanneld flannel0" in line]
