@@ -33,6 +33,9 @@ export WEFT_RELEASE ?= bookworm
 VM_TESTS ?= -m 'not long' tests/agent/vm
 VM_SECONDS ?= 2400
 
+# What `make bench` measures, and how: sections, --rounds, --peer PATH (a flanneld that is run beside ours).
+BENCH ?=
+
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
 pytest := -m pytest
@@ -44,7 +47,7 @@ in_cluster := tools/with-cgroup2
 molecule_long := site-change site-migrate site-vagrant
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench-provisioning demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench bench-provisioning demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -162,6 +165,9 @@ test-collection:
 	@$(step) artifact 600 $(MAKE) artifact
 	@$(step) image 900 $(MAKE) image
 	@$(step) molecule 3600 $(MAKE) molecule
+
+bench: bundle ## control plane and allocation measured on this machine: tables, and JSON and plots in build/bench (BENCH: sections, options)
+	$(host_python) -m tests.bench $(BENCH)
 
 bench-provisioning: image ## what the site playbook costs on ten machines, from nothing and unchanged: a table
 	@tools/bench-provisioning

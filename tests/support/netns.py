@@ -123,8 +123,16 @@ class Namespace:
 
     def open_socket(self, kind: socket.SocketKind, version: int = 4, protocol: int = 0) -> socket.socket:
         """A socket for that IP version that lives here: it stays in the namespace of the thread that made it."""
+        return self._open(socket.AF_INET if version == 4 else socket.AF_INET6, kind, protocol)
+
+    def open_netlink(self, protocol: int, groups: int) -> socket.socket:
+        """A socket that hears what the kernel announces here to those groups."""
+        opened = self._open(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        opened.bind((0, groups))
+        return opened
+
+    def _open(self, family: int, kind: socket.SocketKind, protocol: int) -> socket.socket:
         made: List[socket.socket] = []
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
 
         def make() -> None:
             with Path("/run/netns", self.name).open("rb") as target:

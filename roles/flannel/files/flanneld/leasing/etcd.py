@@ -153,17 +153,17 @@ class EtcdSubnetManager:
             try:
                 with self._store() as store:
                     listing = store.list(self.layout.subnets)
-                    post(self._listing(listing.items, listing.revision, listing.cluster_id))
+                    post(self.read_listing(listing.items, listing.revision, listing.cluster_id))
                     for batch in store.watch(self.layout.subnets, listing.revision + 1, stop):
                         backoff.reset()
-                        post(self._changes(batch))
+                        post(self.read_changes(batch))
             except StoreError as error:
                 if isinstance(error, StoreCompacted):
                     log.warning("Watch of leases fell behind compaction, listing again: %s", error)
                 post(WatchBroken(error))
                 backoff.wait(stop)
 
-    def _listing(self, items: Tuple[KeyValue, ...], revision: int, cluster_id: int) -> LeaseListing:
+    def read_listing(self, items: Tuple[KeyValue, ...], revision: int, cluster_id: int) -> LeaseListing:
         leases: List[Lease] = []
         unreadable: List[Unreadable] = []
         for item in items:
@@ -187,7 +187,7 @@ class EtcdSubnetManager:
             return None
         return subnets if self.layout.subnet_key(subnets) == item.key else None
 
-    def _changes(self, batch: WatchBatch) -> LeaseChanges:
+    def read_changes(self, batch: WatchBatch) -> LeaseChanges:
         """A bad event is skipped and told, never taken for an empty world (A8).
 
         A lease whose new value cannot be read counts as gone: what it said before is no longer so.
