@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ansible_collections.weft.flannel.plugins.module_utils._backends import BACKENDS, BackendKey, OptionValue
@@ -84,7 +84,7 @@ class NetworkConfig:
         """What that family hands out, or None when it is off."""
         return self.ipv4 if family == IPV4 else self.ipv6
 
-    @property
+    @cached_property
     def families(self) -> Tuple[Family, ...]:
         """The families that are on, IPv4 first."""
         return tuple(family for family in FAMILIES if self.pool(family) is not None)

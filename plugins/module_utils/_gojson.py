@@ -39,6 +39,8 @@ _ESCAPE = re.compile(
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SPACES = frozenset(" \t\r\n")
+_NOT_COMPACT = re.compile("[ \t\r\n<>&\u2028\u2029]")
 _GO_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _QUOTED_LENGTH = 80
 _DEEPEST = 100
@@ -49,6 +51,8 @@ stands, so that what was read in one place could not be read again in another.""
 def read_text(document: Union[str, bytes]) -> str:
     """The document as text, with U+FFFD for bytes that are not UTF-8 and for halves of surrogate pairs."""
     text = document.decode("utf-8", "replace") if isinstance(document, bytes) else document
+    if text.isascii() and "\\" not in text:  # as leases are
+        return text
     text = _LONE_SURROGATE.sub("\ufffd", text)
     return _ESCAPE.sub(lambda match: "\\ufffd" if match.group("lone") else match.group(), text)
 
@@ -99,6 +103,8 @@ def read_members(document: Union[str, bytes]) -> List[Tuple[str, str]]:
 
 
 def _skip_space(text: str, position: int) -> int:
+    if text[position : position + 1] not in _SPACES:  # as a rule
+        return position
     match = _SPACE.match(text, position)
     return match.end() if match else position
 
@@ -106,6 +112,8 @@ def _skip_space(text: str, position: int) -> int:
 def compact(text: str) -> str:
     """A JSON text without white space and with Go's escapes; literals and other escapes stay as they were written."""
     decode(text)
+    if _NOT_COMPACT.search(text) is None:  # as in leases
+        return text
     return _STRING_OR_SPACE.sub(lambda match: match.group(1) or "", text).translate(_GO_ESCAPES)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Dict, Optional, Union
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue
 
 _KEY_EXAMPLE = "write the key as 10.5.52.0-24 or 10.5.52.0-24&fd00:5:52::-64"
+# An agent reads the list of leases when it looks for its own, when it watches, and each lease again when it is renewed:
+# what the text says is the same every time.
+_REMEMBERED = 1 << 14
 _LONGEST_V4 = 31
 _LONGEST_V6 = 127
 # Upstream's pattern is not anchored at the left, so "x10.5.52.0-24" names a subnet too.
@@ -57,11 +61,20 @@ class Subnets:
         if self.v6 is not None and not 0 < self.v6.prefixlen <= _LONGEST_V6:
             raise LeaseError(f"subnet {self.v6}", f"its length is not 1 to {_LONGEST_V6}", _KEY_EXAMPLE)
 
+    @cached_property
+    def key(self) -> str:
+        """The lease key of these subnets, as parse_key reads it."""
+        v4 = f"{self.v4.network_address}-{self.v4.prefixlen}" if self.v4 else "0.0.0.0-0"
+        if self.v6 is None:
+            return v4
+        return f"{v4}&{self.v6.network_address}-{self.v6.prefixlen}"
+
     def of(self, family: Family) -> Optional[Network]:
         """The subnet of that family, or None."""
         return self.v4 if family == IPV4 else self.v6
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_key(text: str) -> Subnets:
     """The subnets a lease key names, the part after "subnets/" (spec 2.2). Raises LeaseError.
 
@@ -89,7 +102,7 @@ def _parse_v4(address_text: str, length_text: str) -> Optional[IPv4Network]:
     length = _parse_length(length_text, _LONGEST_V4)
     if length == 0 and int(address) == 0:
         return None
-    network = IPv4Network((address, length), strict=False)
+    network = IPv4Network((int(address), length), strict=False)
     _require_no_host_bits(address, network)
     return network
 
@@ -99,7 +112,7 @@ def _parse_v6(address_text: str, length_text: str) -> Optional[IPv6Network]:
     length = _parse_length(length_text, _LONGEST_V6)
     if length == 0 and int(address) == 0:
         return None
-    network = IPv6Network((address, length), strict=False)
+    network = IPv6Network((int(address), length), strict=False)
     _require_no_host_bits(address, network)
     return network
 
@@ -122,10 +135,7 @@ def _require_no_host_bits(address: Address, network: Network) -> None:
 
 def format_key(subnets: Subnets) -> str:
     """The lease key of those subnets, as parse_key reads it."""
-    v4 = f"{subnets.v4.network_address}-{subnets.v4.prefixlen}" if subnets.v4 else "0.0.0.0-0"
-    if subnets.v6 is None:
-        return v4
-    return f"{v4}&{subnets.v6.network_address}-{subnets.v6.prefixlen}"
+    return subnets.key
 
 
 @dataclass(frozen=True)
@@ -151,19 +161,20 @@ class Attributes:
 
 
 _VALUE_KEYS = ("PublicIP", "PublicIPv6", "BackendType", "BackendData", "BackendV6Data")
+_VALUE_SPELLING = {fold(key): key for key in _VALUE_KEYS}
 _VALUE_EXAMPLE = 'write the value as {"PublicIP":"192.168.64.3","PublicIPv6":null}'
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_value(text: Union[str, bytes]) -> Attributes:
     """The attributes in a lease value, any key order, case and spacing (spec 2.3). Raises LeaseError.
 
     Missing keys are what old writers leave out; an unspecified address ("0.0.0.0", "::") means none.
     """
-    spelling = {fold(key): key for key in _VALUE_KEYS}
     raw: Dict[str, str] = {}
     try:
         for key, value in read_members(text):
-            known = spelling.get(fold(key))
+            known = _VALUE_SPELLING.get(fold(key))
             # null leaves a plain Go string as it was.
             if known is not None and not (known == "BackendType" and value == "null"):
                 raw[known] = value
@@ -253,7 +264,7 @@ class Lease:
     @property
     def key(self) -> str:
         """The key below "subnets/"."""
-        return format_key(self.subnets)
+        return self.subnets.key
 
     @property
     def is_reservation(self) -> bool:
@@ -277,7 +288,7 @@ class Layout:
     def config(self) -> str:
         return posixpath.join(self.prefix, "config")
 
-    @property
+    @cached_property
     def subnets(self) -> str:
         return posixpath.join(self.prefix, "subnets/")
 

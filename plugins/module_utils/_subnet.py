@@ -22,9 +22,10 @@ Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
-    """An address family as a value, so that code is written once and run for each enabled one."""
+    """An address family as a value, so that code is written once and run for each enabled one. There are two, IPV4 and
+    IPV6, told apart by identity: of thousands of leases each is asked about them many times."""
 
     name: str
     version: int
@@ -50,6 +51,7 @@ IPV4 = Family("ipv4", 4, 32)
 IPV6 = Family("ipv6", 6, 128)
 FAMILIES = (IPV4, IPV6)
 
+_BROADCAST = IPv4Address("255.255.255.255")
 _PRIVATE: Mapping[Family, Tuple[Network, ...]] = {
     IPV4: (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16")),
     IPV6: (IPv6Network("fc00::/7"),),
@@ -226,7 +228,7 @@ def name_unfit(address: Address) -> str:
     for name in ("unspecified", "loopback", "multicast"):
         if getattr(address, f"is_{name}"):
             return name
-    return "broadcast" if address == IPv4Address("255.255.255.255") else ""
+    return "broadcast" if address == _BROADCAST else ""
 
 
 def pick_free(pool: AddressPool, taken: Iterable[Network], rng: random.Random) -> Network:

@@ -427,7 +427,9 @@ def test_a_connected_route_is_not_replaced() -> None:
     sh("ip address add 10.5.72.1/24 dev eth0-peer")
     text = refusal(RouteTable(SCOPE), Route(ip_network("10.5.72.0/24"), ip_address("192.0.2.2"), "eth0"))
     assert "10.5.72.0/24 is a connected network of eth0-peer on this host" in text
-    assert RouteTable(SCOPE).dump()[(ip_network("10.5.72.0/24"), 0)].protocol == PROTOCOL_KERNEL
+    assert (
+        RouteTable(SCOPE).dump()[Route(ip_network("10.5.72.0/24"), None, "").key].protocol == PROTOCOL_KERNEL
+    )
 
 
 def test_a_gateway_off_the_link_is_refused_with_a_next_step() -> None:
@@ -491,4 +493,4 @@ def test_failures_do_not_stop_the_others() -> None:
 
 def test_upstreams_route_has_another_protocol() -> None:
     sh("ip route add 10.5.72.0/24 via 192.0.2.2")
-    assert RouteTable(SCOPE).dump()[(ip_network("10.5.72.0/24"), 0)].protocol == PROTOCOL_BOOT
+    assert RouteTable(SCOPE).dump()[Route(ip_network("10.5.72.0/24"), None, "").key].protocol == PROTOCOL_BOOT

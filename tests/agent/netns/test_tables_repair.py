@@ -292,10 +292,10 @@ def test_upstreams_host_is_taken_over_without_a_gap(deaf: Agent) -> None:
         }
     assert gone.isdisjoint(thing.key for thing in WANTED)
     assert gone >= {
-        (ip_network("10.5.80.0/24"), 0),
-        (ip_network("10.5.81.0/24"), 0),
+        Route(ip_network("10.5.80.0/24"), None, "").key,
+        Route(ip_network("10.5.81.0/24"), None, "").key,
         ("flannel.1", f"{MAC[:-2]}80"),
-        ("flannel.1", ip_address("10.5.80.0")),
+        Neighbour("flannel.1", ip_address("10.5.80.0"), "").key,
     }
     assert sh("ip route show 10.5.0.0/16") == ["10.5.0.0/16 via 192.0.2.254 dev eth0"]
 

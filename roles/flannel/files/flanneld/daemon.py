@@ -68,6 +68,8 @@ log = logging.getLogger(__name__)
 
 _GOODBYE_SECONDS = 3.0
 """How long the end waits for the node entry to be taken back."""
+_LOGGED_SINGLY = 200
+"""So many peers of one piece of news have a line each: ten thousand would be a second's work, and nobody reads them."""
 _CONFLICT_SECONDS = 2.0
 """Between two looks whether our lost subnet is still in use here."""
 
@@ -269,11 +271,13 @@ class Daemon:
         self._memory.note_peers()
 
     def _follow(self, outcome: Outcome) -> None:
-        for key in outcome.dropped:
+        for key in outcome.dropped[:_LOGGED_SINGLY]:
             log.info("Subnet removed: %s", key)
-        for lease in outcome.accepted:
+        for lease in outcome.accepted[:_LOGGED_SINGLY]:
             address = lease.attributes.public_ip or lease.attributes.public_ipv6
             log.info("Subnet added: %s via %s", lease.key, address)
+        if max(len(outcome.dropped), len(outcome.accepted)) > _LOGGED_SINGLY:
+            log.info("Subnets: %d added, %d removed at once", len(outcome.accepted), len(outcome.dropped))
         self._carry_out(outcome)
 
     def _carry_out(self, outcome: Outcome) -> None:

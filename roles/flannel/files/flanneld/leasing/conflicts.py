@@ -9,7 +9,6 @@ lease already has what it claims: an overlapping subnet, a public IP inside its 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Callable, Dict, FrozenSet, Hashable, Iterable, Iterator, Optional, Set, Tuple
 
@@ -134,7 +133,10 @@ def _addresses(rules: Rules, lease: Lease) -> Tuple[Address, ...]:
 
 
 class Conflicts:
-    """All leases of other hosts without a fault of their own, indexed so that a change costs work for one lease."""
+    """All leases of other hosts without a fault of their own, indexed so that a change costs work for one lease.
+
+    near: of each lease that could clash with others, the keys of those; both ways, and found when the later one comes.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -144,6 +146,7 @@ class Conflicts:
         self._subnets = {family: PrefixIndex() for family in FAMILIES}
         self._publics = {family: PrefixIndex() for family in FAMILIES}
         self._claims: Dict[Hashable, Set[str]] = {}
+        self._near: Dict[str, Set[str]] = {}
 
     def put(self, lease: Lease) -> Set[str]:
         """Take a new or changed lease in; returns the keys of all leases whose verdict may be another now."""
@@ -155,14 +158,18 @@ class Conflicts:
         if fault is not None:
             self._faults[lease.key] = fault
             return touched | {lease.key}
+        near = self._find_near(lease)
         self._leases[lease.key] = lease
+        for other in near:
+            self._near.setdefault(lease.key, set()).add(other)
+            self._near.setdefault(other, set()).add(lease.key)
         for family, subnet in _parts(self._rules, lease):
             self._subnets[family].add(subnet, lease.key)
             for claim in self._rules.claims(lease, family):
                 self._claims.setdefault((family, claim), set()).add(lease.key)
         for public in _addresses(self._rules, lease):
-            self._publics[family_of(public)].add(ipaddress.ip_network(public), lease.key)
-        return touched | self._neighbours(lease) | {lease.key}
+            self._publics[family_of(public)].add(_as_network(public), lease.key)
+        return touched | near | {lease.key}
 
     def remove(self, key: str) -> Set[str]:
         """Forget a lease; returns the keys of the others whose verdict may be another now."""
@@ -171,7 +178,11 @@ class Conflicts:
         lease = self._leases.pop(key, None)
         if lease is None:
             return set()
-        touched = self._neighbours(lease) - {key}
+        touched = self._near.pop(key, set())
+        for other in touched:
+            self._near[other].discard(key)
+            if not self._near[other]:
+                del self._near[other]
         for family, subnet in _parts(self._rules, lease):
             self._subnets[family].remove(subnet, key)
             for claim in self._rules.claims(lease, family):
@@ -179,7 +190,7 @@ class Conflicts:
                 if not self._claims[(family, claim)]:
                     del self._claims[(family, claim)]
         for public in _addresses(self._rules, lease):
-            self._publics[family_of(public)].remove(ipaddress.ip_network(public), key)
+            self._publics[family_of(public)].remove(_as_network(public), key)
         return touched
 
     def find_reason(self, key: str) -> Optional[str]:
@@ -187,14 +198,8 @@ class Conflicts:
         if key in self._faults:
             return self._faults[key]
         lease = self._leases[key]
-        older = sorted(
-            (
-                other
-                for other in map(self._leases.__getitem__, self._neighbours(lease))
-                if _age(other) < _age(lease)
-            ),
-            key=_age,
-        )
+        near = [self._leases[other] for other in self._near.get(key, ())]
+        older = sorted((other for other in near if _age(other) < _age(lease)), key=_age)
         return next((reason for reason in (self._clash(lease, other) for other in older) if reason), None)
 
     def find_rival(self) -> Optional[Lease]:
@@ -205,8 +210,8 @@ class Conflicts:
         older = [lease for lease in self._rivals.values() if _age(lease) < _age(self._rules.own)]
         return min(older, key=_age, default=None)
 
-    def _neighbours(self, lease: Lease) -> Set[str]:
-        """Keys of all leases that could clash with this one, itself among them while it is indexed."""
+    def _find_near(self, lease: Lease) -> Set[str]:
+        """Keys of all leases here that could clash with this one, which is not here yet."""
         found: Set[str] = set()
         for family, subnet in _parts(self._rules, lease):
             found.update(self._subnets[family].overlapping(subnet))
@@ -214,7 +219,7 @@ class Conflicts:
             for claim in self._rules.claims(lease, family):
                 found.update(self._claims.get((family, claim), ()))
         for public in _addresses(self._rules, lease):
-            found.update(self._subnets[family_of(public)].overlapping(ipaddress.ip_network(public)))
+            found.update(self._subnets[family_of(public)].overlapping(_as_network(public)))
         return found
 
     def _clash(self, lease: Lease, older: Lease) -> Optional[str]:
@@ -235,6 +240,11 @@ class Conflicts:
             if same and lease.subnets.of(family) is not None and rules.address(lease, family) != at:
                 return f"it claims {', '.join(map(str, same))}, which the older lease {older.key} of {at} has"
         return None
+
+
+def _as_network(address: Address) -> Network:
+    family = family_of(address)
+    return family.network(int(address), family.bits)
 
 
 def _age(lease: Lease) -> Tuple[int, str]:

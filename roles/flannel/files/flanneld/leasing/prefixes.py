@@ -43,7 +43,8 @@ class PrefixIndex:
 
     def overlapping(self, network: Network) -> Iterator[str]:
         """Labels of all networks that contain this one, equal it, or lie within it."""
-        first, last = int(network.network_address), int(network.broadcast_address)
+        first = int(network.network_address)
+        last = first + (1 << (network.max_prefixlen - network.prefixlen)) - 1
         for length, count in self._lengths.items():
             if count and length <= network.prefixlen:
                 shift = network.max_prefixlen - length

@@ -50,7 +50,7 @@ class Neighbour:
 
     @property
     def key(self) -> Key:
-        return (self.device, self.address)
+        return (self.device, self.address.packed)
 
     def __str__(self) -> str:
         return f"{self.address} lladdr {self.mac} dev {self.device}"

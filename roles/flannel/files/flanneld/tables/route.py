@@ -77,7 +77,8 @@ class Route:
 
     @property
     def key(self) -> Key:
-        return (self.destination, self.metric)
+        """Of numbers and bytes: of thousands of routes each is looked up many times, and a network is slow to hash."""
+        return (self.destination.network_address.packed, self.destination.prefixlen, self.metric)
 
     def __str__(self) -> str:
         if self.type == TYPE_BLACKHOLE:

@@ -43,7 +43,7 @@ U32 = struct.Struct("=I")
 
 _ANSWER_SECONDS = 5.0
 _RECEIVE_BYTES = 1 << 16
-_WRITES_PER_SEND = 64  # their answers fit the default receive buffer of a socket
+_WRITES_PER_SEND = 128  # if the kernel refuses all, its answers fit the default receive buffer of a socket
 _DUMP_ATTEMPTS = 10
 
 
@@ -198,14 +198,17 @@ class NetlinkSocket:
         return outcomes
 
     def _write_some(self, requests: Sequence[Message]) -> List[Optional[Refusal]]:
-        last = self._send([(r.type, NLM_F_REQUEST | NLM_F_ACK | r.flags, r.body) for r in requests])
+        """The kernel works through them in order and tells each refusal, asked or not. So only the last is to be
+        answered in any case: then all others are done."""
+        flags = [NLM_F_REQUEST] * (len(requests) - 1) + [NLM_F_REQUEST | NLM_F_ACK]
+        last = self._send([(r.type, flag | r.flags, r.body) for r, flag in zip(requests, flags)])
         first = last - len(requests) + 1
         outcomes: Dict[int, Optional[Refusal]] = {}
-        while len(outcomes) < len(requests):
+        while last not in outcomes:
             for answered, message in parse_messages(self._socket.recv(_RECEIVE_BYTES)):
                 if message.type == _NLMSG_ERROR and first <= answered <= last:
                     outcomes[answered] = _refusal_in(message)
-        return [outcomes[sequence] for sequence in range(first, last + 1)]
+        return [outcomes.get(sequence) for sequence in range(first, last + 1)]
 
     def _send(self, requests: Sequence[Tuple[int, int, bytes]]) -> int:
         packed = bytearray()

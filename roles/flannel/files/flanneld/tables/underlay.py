@@ -103,6 +103,9 @@ class Underlay:
         a link-local address.
         """
         if message.type in (RTM_NEWROUTE, RTM_DELROUTE):
+            _family, length, _source, _tos, _table, protocol, *_rest = RTMSG.unpack_from(message.body)
+            if protocol == PROTOCOL_FLANNEL and length:  # a peer's, maybe the echo of thousands
+                return False
             route = parse_route(message)
             return route is not None and (_may_count(route) or _is_default(route))
         if message.type in (RTM_NEWLINK, RTM_DELLINK):

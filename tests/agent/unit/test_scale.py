@@ -1,0 +1,172 @@
+# Copyright (c) 2026 Weft contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an event about one peer costs does not depend on how many there are: calls are counted, nothing is timed."""
+
+from __future__ import annotations
+
+import sys
+from ipaddress import ip_interface, ip_network
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import pytest
+from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
+from ansible_collections.weft.flannel.plugins.module_utils._lease import (
+    Layout,
+    Lease,
+    format_value,
+    parse_key,
+    parse_value,
+)
+from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValue
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
+from flanneld.apart import DividedReconciler
+from flanneld.backends import Node, vxlan
+from flanneld.instance import Instance
+from flanneld.leasing import LeaseChanges, LeaseListing
+from flanneld.leasing.etcd import EtcdSubnetManager
+from flanneld.leasing.peers import Outcome, Peers
+from flanneld.tables import Change, KernelError, Key, Notice
+from flanneld.tables.fdb import FdbEntry
+from flanneld.tables.neighbour import Neighbour
+from flanneld.tables.route import Route
+from flanneld.tables.underlay import Underlay
+
+from tests.support.leases import lease, vxlan_rules
+
+FEW, MANY = 20, 2000
+OWN = lease("10.0.1.0-24", "192.0.2.1", born=1)
+UNDERLAY = Underlay(
+    "eth0", 2, 1500, True, (ip_interface("192.0.2.1/24"),), ((ip_network("192.0.2.0/24"), "eth0"),)
+)
+
+
+class Host:
+    """A table that does as it is told, and counts."""
+
+    def __init__(self, kind: type) -> None:
+        self.name = kind.__name__
+        self.kinds: Tuple[type, ...] = (kind,)
+        self.things: Dict[Key, Any] = {}
+        self.changed = 0
+        self.dumps = 0
+
+    def dump(self) -> Dict[Key, Any]:
+        self.dumps += 1
+        return dict(self.things)
+
+    def owns(self, thing: Any) -> bool:
+        return True
+
+    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
+        for change in changes:
+            self.changed += 1
+            if change.after is None:
+                del self.things[change.key]
+            else:
+                self.things[change.key] = change.after
+        return {}
+
+    def notice(self, message: Any) -> Optional[Notice]:
+        return None
+
+
+def make_lease(number: int) -> Lease:
+    octets = divmod(number, 256)
+    return lease(f"10.64.{number}.0-24" if number < 256 else f"10.{64 + octets[0]}.{octets[1]}.0-24",
+                 f"198.18.{octets[0]}.{octets[1]}", born=100 + number)  # fmt: skip
+
+
+class Agent:
+    """The agent between the store and the tables, with so many peers."""
+
+    def __init__(self, peers: int) -> None:
+        rules = vxlan_rules(OWN, network="10.0.0.0/8")
+        address = OWN.attributes.public_ip
+        choice = InterfaceChoice(Interface(2, "eth0", 1500, ()), address, None, address, None, "asked for")
+        self._node = Node(Instance(), rules.config, choice, OWN, vxlan.Local({IPV4: "02:00:00:00:00:01"}))
+        self._peers = Peers(rules, 600.0)
+        self.tables = [Host(kind) for kind in (Neighbour, FdbEntry, Route)]
+        self._reconciler = DividedReconciler(self.tables)
+        self.count = peers
+        listing = LeaseListing((OWN, *(make_lease(number) for number in range(peers))), (), 5000, 1)
+        self._follow(self._peers.see_listing(listing, 0.0))
+
+    def _follow(self, outcome: Outcome) -> None:
+        if outcome.complete:
+            self._reconciler.allow_removal()
+        for key in outcome.dropped:
+            self._reconciler.forget(key)
+        for one in outcome.accepted:
+            self._reconciler.want(one.key, vxlan.desired_for(self._node, one, UNDERLAY))
+        self._reconciler.reconcile()
+
+    def see(self, one: Lease, there: bool) -> None:
+        changes = LeaseChanges(((one.subnets, one if there else None),), (), 6000)
+        self._follow(self._peers.see_changes(changes, 0.0))
+
+
+def count_calls(function: Any, *arguments: Any) -> int:
+    """Python functions that were called, and functions of C."""
+    calls = 0
+
+    def see(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(see)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def agents() -> List[Agent]:
+    return [Agent(FEW), Agent(MANY)]
+
+
+def test_every_peer_has_its_objects_and_no_more(agents: List[Agent]) -> None:
+    assert [[table.changed for table in agent.tables] for agent in agents] == [[FEW] * 3, [MANY] * 3]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["comes", "goes"])
+def test_a_peer_costs_as_many_calls_among_many_as_among_few(agents: List[Agent], there: bool) -> None:
+    one = make_lease(MANY + 10)
+    counts, work = [], []
+    for agent in agents:
+        before = [(table.changed, table.dumps) for table in agent.tables]
+        counts.append(count_calls(agent.see, one, there))
+        after = [(table.changed, table.dumps) for table in agent.tables]
+        work.append([(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after)])
+    assert work == [[(1, 0)] * 3] * 2, "one change in each table, and nothing is read"
+    few, many = counts
+    # what the first event of all fills in once may differ by a handful
+    assert abs(many - few) < 0.1 * few, counts
+
+
+def test_a_lease_that_says_the_same_again_is_not_parsed_again() -> None:
+    layout = Layout.from_prefix("/coreos.com/network")
+    items = tuple(
+        KeyValue(
+            layout.subnet_key(one.subnets),
+            format_value(one.attributes).encode(),
+            one.create_revision,
+            1,
+            1,
+            7,
+        )
+        for one in map(make_lease, range(FEW))
+    )
+    manager = EtcdSubnetManager(layout, _open_nothing)
+    for parse in (parse_key, parse_value):
+        parse.cache_clear()
+    first = manager.read_listing(items, 10, 1)
+    assert [parse.cache_info().misses for parse in (parse_key, parse_value)] == [FEW, FEW]
+    assert manager.read_listing(items, 11, 1).leases == first.leases
+    assert [parse.cache_info().misses for parse in (parse_key, parse_value)] == [FEW, FEW]
+
+
+def _open_nothing() -> Any:
+    raise AssertionError("there is no etcd here")
