@@ -35,6 +35,7 @@ VM_SECONDS ?= 2400
 
 # What `make bench` measures, and how: sections, --rounds, --peer PATH (a flanneld that is run beside ours).
 BENCH ?=
+SOAK ?=
 
 # What hosts run: the distribution's Python and libraries.
 host_python := /usr/bin/python3
@@ -47,7 +48,7 @@ in_cluster := tools/with-cgroup2
 molecule_long := site-change site-migrate site-vagrant
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench bench-provisioning demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench soak bench-provisioning demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -168,6 +169,9 @@ test-collection:
 
 bench: bundle ## control plane and allocation measured on this machine: tables, and JSON and plots in build/bench (BENCH: sections, options)
 	$(host_python) -m tests.bench $(BENCH)
+
+soak: bundle ## an hour: a million lease events, minutes of churn, 500 hosts at once, ten thousand leases (SOAK: scenarios)
+	$(host_python) -m tests.bench.soak $(SOAK)
 
 bench-provisioning: image ## what the site playbook costs on ten machines, from nothing and unchanged: a table
 	@tools/bench-provisioning

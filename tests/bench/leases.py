@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address, IPv4Network
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._etcd import load_library
 from ansible_collections.weft.flannel.plugins.module_utils._lease import (
@@ -80,7 +80,7 @@ class Writer:
             ]
             self._kv.Txn(self._rpc.TxnRequest(success=operations))
 
-    def exchange(self, layout: Layout, backend: str, gone: range, come: range) -> None:
+    def exchange(self, layout: Layout, backend: str, gone: Sequence[int], come: Sequence[int]) -> None:
         """Leases of some hosts end and those of others begin, in one revision."""
         rpc = self._rpc
         operations = [
