@@ -32,6 +32,7 @@ from flanneld.options import parse_options
 from flanneld.outputs import keys as keys_module
 from flanneld.outputs.keys import make_wireguard_keys
 from flanneld.outputs.state_dir import StateDir
+from flanneld.tables import wireguard_netlink
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.route import Route, blackhole_route
 from flanneld.tables.scope import Scope
@@ -489,7 +490,7 @@ def test_no_secret_shows_in_a_repr():
 
 @pytest.fixture
 def no_device(monkeypatch):
-    monkeypatch.setattr(keys_module, "read_private_key", lambda device: None)
+    monkeypatch.setattr(wireguard_netlink, "read_private_key", lambda device: None)
 
 
 def options(*flags):
@@ -518,7 +519,7 @@ def test_the_key_survives_in_the_state_directory(tmp_path, no_device):
 
 def test_the_device_that_stands_knows_best(tmp_path, monkeypatch):
     other = generate_private_key()
-    monkeypatch.setattr(keys_module, "read_private_key", {"flannel-wg": other}.get)
+    monkeypatch.setattr(wireguard_netlink, "read_private_key", {"flannel-wg": other}.get)
     keys, state = make_keys(tmp_path)
     state.remember_wireguard_key(PRIVATE)
     assert keys.recall("flannel-wg") == other

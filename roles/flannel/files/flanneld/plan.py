@@ -26,7 +26,6 @@ from flanneld.options import Options
 from flanneld.tables import Object, Table, iptables, nftables
 from flanneld.tables.address import AddressTable
 from flanneld.tables.charon import Charon
-from flanneld.tables.connection import FormerConnectionTable
 from flanneld.tables.extension import NO_RECORD, ExtensionTable, Hook, Record
 from flanneld.tables.fdb import FdbTable
 from flanneld.tables.filter import find_programs
@@ -36,7 +35,6 @@ from flanneld.tables.opening import OpeningTable
 from flanneld.tables.policy import PolicyTable
 from flanneld.tables.route import RouteTable, blackhole_route
 from flanneld.tables.scope import Scope
-from flanneld.tables.shared_key import FormerSharedKeyTable
 from flanneld.tables.underlay import Underlay
 
 if TYPE_CHECKING:  # most hosts need not load what forwards
@@ -182,6 +180,10 @@ def _make_former_tables(instance: Instance, scope: Scope) -> Tuple[Table, ...]:
     programs = tuple(_make_former_programs(instance))
     if charon.is_absent():
         return (*programs, PolicyTable(scope))
+    # few hosts have a charon, and only for it these are loaded
+    from flanneld.tables.connection import FormerConnectionTable
+    from flanneld.tables.shared_key import FormerSharedKeyTable
+
     return (*programs, PolicyTable(scope), FormerSharedKeyTable(charon), FormerConnectionTable(charon))
 
 

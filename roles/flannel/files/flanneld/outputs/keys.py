@@ -18,7 +18,6 @@ from flanneld.options import Options
 from flanneld.outputs.files import read_regular
 from flanneld.outputs.state_dir import StateDir
 from flanneld.tables.wireguard_keys import Secret, parse_secret
-from flanneld.tables.wireguard_netlink import read_private_key
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,9 @@ def make_wireguard_keys(
     variables = os.environ if environment is None else environment
 
     def recall(device: str) -> Optional[Secret]:
+        # asked by wireguard alone: the other backends need not load it
+        from flanneld.tables.wireguard_netlink import read_private_key
+
         kept = read_private_key(device) or state.recall_wireguard_key()
         return kept or _adopt_upstreams(instance, variables)
 
