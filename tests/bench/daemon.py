@@ -90,8 +90,9 @@ class Running:
         self._wait(is_idle, 0.5)
 
     def _wait(self, condition: Callable[[], bool], pause: float) -> None:
+        deadline = time.monotonic() + _PATIENCE
         while not condition():
-            if self._process.poll() is not None or self.age > _PATIENCE:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"it did not get there:\n{self._log.read_text()[-3000:]}")
             time.sleep(pause)
 

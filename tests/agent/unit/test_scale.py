@@ -22,6 +22,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._store import KeyValu
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
 from flanneld.apart import DividedReconciler
 from flanneld.backends import Node, vxlan
+from flanneld.daemon import tell_peers
 from flanneld.instance import Instance
 from flanneld.leasing import LeaseChanges, LeaseListing
 from flanneld.leasing.etcd import EtcdSubnetManager
@@ -166,6 +167,20 @@ def test_a_lease_that_says_the_same_again_is_not_parsed_again() -> None:
     assert [parse.cache_info().misses for parse in (parse_key, parse_value)] == [FEW, FEW]
     assert manager.read_listing(items, 11, 1).leases == first.leases
     assert [parse.cache_info().misses for parse in (parse_key, parse_value)] == [FEW, FEW]
+
+
+def test_thousands_of_peers_are_counted_in_the_log_and_a_few_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    for peers in (FEW, MANY):
+        tell_peers(Outcome(tuple(make_lease(number) for number in range(peers)), ("10.9.9.0-24",)))
+    lines = [record.getMessage() for record in caplog.records]
+    few, many = lines[: FEW + 1], lines[FEW + 1 :]
+    assert few[:2] == ["Subnet removed: 10.9.9.0-24", "Subnet added: 10.64.0.0-24 via 198.18.0.0"]
+    assert len([line for line in many if line.startswith("Subnet added: ")]) == 200
+    assert many[-1] == "Subnets: 2000 added, 1 removed at once"
+    assert not [line for line in few if line.startswith("Subnets: ")]
 
 
 def _open_nothing() -> Any:

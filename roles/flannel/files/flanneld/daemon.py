@@ -74,6 +74,17 @@ _CONFLICT_SECONDS = 2.0
 """Between two looks whether our lost subnet is still in use here."""
 
 
+def tell_peers(outcome: Outcome) -> None:
+    """A line for each peer that came or went; of thousands at once a line for the first, and how many there are."""
+    for key in outcome.dropped[:_LOGGED_SINGLY]:
+        log.info("Subnet removed: %s", key)
+    for lease in outcome.accepted[:_LOGGED_SINGLY]:
+        address = lease.attributes.public_ip or lease.attributes.public_ipv6
+        log.info("Subnet added: %s via %s", lease.key, address)
+    if max(len(outcome.dropped), len(outcome.accepted)) > _LOGGED_SINGLY:
+        log.info("Subnets: %d added, %d removed at once", len(outcome.accepted), len(outcome.dropped))
+
+
 @dataclass(frozen=True)
 class ThreadDied:
     """A thread ended by an error that nobody expected."""
@@ -271,13 +282,7 @@ class Daemon:
         self._memory.note_peers()
 
     def _follow(self, outcome: Outcome) -> None:
-        for key in outcome.dropped[:_LOGGED_SINGLY]:
-            log.info("Subnet removed: %s", key)
-        for lease in outcome.accepted[:_LOGGED_SINGLY]:
-            address = lease.attributes.public_ip or lease.attributes.public_ipv6
-            log.info("Subnet added: %s via %s", lease.key, address)
-        if max(len(outcome.dropped), len(outcome.accepted)) > _LOGGED_SINGLY:
-            log.info("Subnets: %d added, %d removed at once", len(outcome.accepted), len(outcome.dropped))
+        tell_peers(outcome)
         self._carry_out(outcome)
 
     def _carry_out(self, outcome: Outcome) -> None:

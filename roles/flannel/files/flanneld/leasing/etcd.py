@@ -152,9 +152,8 @@ class EtcdSubnetManager:
         while not stop.is_set():
             try:
                 with self._store() as store:
-                    listing = store.list(self.layout.subnets)
-                    post(self.read_listing(listing.items, listing.revision, listing.cluster_id))
-                    for batch in store.watch(self.layout.subnets, listing.revision + 1, stop):
+                    revision = self._post_listing(store, post)
+                    for batch in store.watch(self.layout.subnets, revision + 1, stop):
                         backoff.reset()
                         post(self.read_changes(batch))
             except StoreError as error:
@@ -162,6 +161,12 @@ class EtcdSubnetManager:
                     log.warning("Watch of leases fell behind compaction, listing again: %s", error)
                 post(WatchBroken(error))
                 backoff.wait(stop)
+
+    def _post_listing(self, store: Store, post: Post) -> int:
+        """Its revision. What was read goes with this call: a watch that held it would hold every lease twice."""
+        listing = store.list(self.layout.subnets)
+        post(self.read_listing(listing.items, listing.revision, listing.cluster_id))
+        return listing.revision
 
     def read_listing(self, items: Tuple[KeyValue, ...], revision: int, cluster_id: int) -> LeaseListing:
         leases: List[Lease] = []
