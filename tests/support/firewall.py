@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Callable, List, Mapping, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Family, Network
-from flanneld.firewall import Masquerade, Policy, iptables_chains, make_firewall_tables, nftables_tables
+from flanneld.firewall import (
+    Masquerade,
+    Policy,
+    iptables_chains,
+    make_firewall_tables,
+    nftables_tables,
+    source_tables,
+)
 from flanneld.instance import Instance
 from flanneld.reconciler import Reconciler
 from flanneld.tables import Object
@@ -21,8 +28,14 @@ from flanneld.tables.scope import Scope
 from tests.support.router import PLANS, Router, inside
 
 GOLDEN = Path(__file__).parent.parent / "agent" / "unit" / "golden"
+
+
+def _make_with_iptables(instance: Instance, policy: Policy) -> Tuple[Object, ...]:
+    return (*iptables_chains(instance, policy), *source_tables(instance, policy))
+
+
 Maker = Callable[[Instance, Policy], Tuple[Object, ...]]
-MAKERS: Mapping[str, Maker] = {"iptables": iptables_chains, "nftables": nftables_tables}
+MAKERS: Mapping[str, Maker] = {"iptables": _make_with_iptables, "nftables": nftables_tables}
 INSTANCE = Instance()
 SCOPE = Scope(frozenset(), "eth0", (), frozenset({INSTANCE.masquerade_chain, INSTANCE.forward_chain}))
 POLICIES: Mapping[Family, Policy] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Callable, Iterator, List
@@ -118,6 +119,45 @@ def test_without_masquerading_containers_show_their_address(router: Router, mana
     set_up(router, manager, *(policy(family, masquerade=False) for family in FAMILIES))
     seen = router.sources_seen(router.container, plan.container, router.outside, plan.outside)
     assert seen == [plan.container]
+
+
+@pytest.mark.parametrize("others", ["iptables", "nftables"])
+def test_what_others_masquerade_keeps_its_source(
+    router: Router, manager: str, plan: Plan, others: str
+) -> None:
+    """netavark, which makes podman's networks, masquerades whatever leaves its subnet: by iptables up to 1.10, then by
+    nftables. It comes later than we do, and is heard first by the kernel then."""
+    there = (router.container, plan.container, router.node, plan.node_container)
+    set_up(router, manager, *(policy(family, spared=SPARED) for family in FAMILIES))
+    masquerade_as_netavark(router, plan, others)
+    assert router.sources_seen(*there) == [plan.host], "without it"
+    policies = (replace(policy(family, spared=SPARED), keep_source=True) for family in FAMILIES)
+    set_up(router, manager, *policies)
+    assert router.sources_seen(*there) == [plan.container]
+    assert router.sources_seen(router.container, plan.container, router.outside, plan.spared) == [
+        plan.container
+    ]
+    assert router.sources_seen(router.container, plan.container, router.outside, plan.outside) == [plan.host]
+
+
+def masquerade_as_netavark(router: Router, plan: Plan, manager: str) -> None:
+    """As netavark 1.4 and 1.14 do for a network with our subnet."""
+    subnet = str(plan.subnet)
+    if manager == "iptables":
+        iptables = ("iptables" if plan.version == 4 else "ip6tables", "-t", "nat")
+        router.host.execute(*iptables, "-N", "NETAVARK-1")
+        router.host.execute(*iptables, "-A", "NETAVARK-1", "-d", subnet, "-j", "ACCEPT")
+        router.host.execute(*iptables, "-A", "NETAVARK-1", "-j", "MASQUERADE")
+        router.host.execute(*iptables, "-A", "POSTROUTING", "-s", subnet, "-j", "NETAVARK-1")
+        return
+    ip = "ip" if plan.version == 4 else "ip6"
+    router.host.execute("nft", "add table inet netavark")
+    router.host.execute(
+        "nft", "add chain inet netavark POSTROUTING { type nat hook postrouting priority srcnat; }"
+    )
+    router.host.execute(
+        "nft", f"add rule inet netavark POSTROUTING {ip} saddr {subnet} {ip} daddr != {subnet} masquerade"
+    )
 
 
 def test_a_forward_policy_of_drop_lets_the_containers_through(

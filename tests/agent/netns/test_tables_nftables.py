@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Dict, Iterator, Mapping, Tuple
@@ -18,7 +19,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Family,
     Network,
 )
-from flanneld.firewall import Masquerade, Policy, make_firewall_tables
+from flanneld.firewall import Masquerade, Policy, make_firewall_tables, source_tables
 from flanneld.instance import Instance
 from flanneld.reconciler import Reconciler
 from flanneld.tables import Change, KernelError
@@ -84,6 +85,14 @@ def test_nft_prints_the_golden_text(family: Family) -> None:
 )
 def test_spared_destinations_read_back_equal(family: Family, spared: Tuple[str, ...]) -> None:
     bring_in(wanted(family, tuple(ip_network(text) for text in spared)))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+def test_the_chain_that_keeps_the_source_reads_back_equal(family: Family) -> None:
+    """Alone, beside rules of iptables, and with the others."""
+    policy = replace(POLICIES[family], keep_source=True)
+    bring_in(*source_tables(Instance(), policy))
+    bring_in(nft_table(policy))
 
 
 def test_what_is_written_twice_is_there_once() -> None:

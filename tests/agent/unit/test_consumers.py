@@ -54,6 +54,13 @@ def test_nothing_is_pending_on_a_host_that_is_up_to_date():
     assert list(find_pending(NODE, [ETH0, FLANNEL, docker0], OURS, 1430)) == []
 
 
+def test_the_bridge_of_podman_has_a_next_step_of_its_own():
+    (step,) = find_pending(NODE, [interface("flannel-br", 1430, "10.5.9.1")], OURS, 1430)
+    assert step.startswith("flannel-br has 10.5.9.1, which is not in our subnet")
+    assert "stop all containers of the network flannel" in step
+    assert step.endswith("ip link delete flannel-br")
+
+
 def test_a_bridge_in_a_former_subnet_is_pending():
     (step,) = find_pending(NODE, [interface("docker0", 1430, "10.5.9.1")], OURS, 1430)
     assert step.startswith(

@@ -96,6 +96,19 @@ def test_each_firewall_makes_its_own_objects_and_none_makes_none():
     assert (kinds("iptables"), kinds("nftables"), kinds("none")) == ({Chain}, {NftTable}, set())
 
 
+@pytest.mark.parametrize("firewall", ["iptables", "nftables", "none"])
+def test_the_source_is_kept_only_when_asked_for(firewall):
+    def chains(*flags):
+        options = parse_options([f"--firewall={firewall}", "--ip-masq-fully-random-disable", *flags], {})
+        wanted = desired_node(options, VXLAN, vxlan, UNDERLAY)
+        tables = [thing for thing in wanted if isinstance(thing, NftTable)]
+        return [chain.name for table in tables for chain in table.chains]
+
+    plain = ["forward"] if firewall == "nftables" else []
+    assert chains() == plain
+    assert chains("--keep-source") == plain + (["source"] if firewall != "none" else [])
+
+
 def test_a_blackhole_is_wanted_only_when_asked_for():
     def blackholes(*flags):
         ours = desired_node(parse_options(flags, {}), VXLAN, vxlan, UNDERLAY)

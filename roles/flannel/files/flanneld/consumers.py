@@ -12,6 +12,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import Subnets
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILIES, Network
 
 from flanneld.backends import Node
+from flanneld.instance import Instance
 from flanneld.tables.device import Link, OtherLink
 
 _KERNEL_MTU = 1500
@@ -67,13 +68,23 @@ def find_pending(
         if former:
             yield (
                 f"{interface.name} has {former[0]}, which is not in our subnet {node.lease.key}: "
-                f"restart what made it (Docker: systemctl restart docker; CNI: ip link delete {interface.name})"
+                f"{advise_renewal(node.instance, interface.name)}"
             )
         elif inside and interface.mtu > mtu and interface.name not in bare:
             yield (
                 f"{interface.name} has MTU {interface.mtu}, {mtu} is the most that fits: "
-                "restart what made it (Docker: systemctl restart docker)"
+                f"{advise_renewal(node.instance, interface.name)}"
             )
+
+
+def advise_renewal(instance: Instance, bridge: str) -> str:
+    """How a bridge gets what subnet.env says now."""
+    if bridge == instance.container_bridge:
+        return (
+            "stop all containers of the network flannel (podman, nerdctl), then, if it is still there: "
+            f"ip link delete {bridge}"
+        )
+    return f"restart what made it (Docker: systemctl restart docker; CNI: ip link delete {bridge})"
 
 
 def _list_subnets(subnets: Subnets) -> Tuple[Network, ...]:

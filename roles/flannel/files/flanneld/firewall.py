@@ -48,7 +48,7 @@ class Policy:
     """What shall happen to the flannel traffic of one family on this host.
 
     network: the flannel network. subnet: this host's. masquerade: None for not at all. forward: let it through where
-    the policy of FORWARD is DROP, as Docker sets it.
+    the policy of FORWARD is DROP, as Docker sets it. keep_source: keep others from masquerading what we do not.
     """
 
     family: Family
@@ -56,6 +56,7 @@ class Policy:
     subnet: Network
     masquerade: Optional[Masquerade]
     forward: bool
+    keep_source: bool = False
 
     @property
     def spared(self) -> Tuple[Network, ...]:
@@ -112,6 +113,13 @@ def _forward_chain(policy: Policy, name: str) -> Chain:
     )
 
 
+def source_tables(instance: Instance, policy: Policy) -> Tuple[NftTable, ...]:
+    """What goes with iptables_chains to keep the source; () for nothing. By iptables it cannot be done, see below."""
+    if not policy.keep_source:
+        return ()
+    return (NftTable(policy.family, instance.nftables_table(policy.family), (_nft_source(policy),)),)
+
+
 def nftables_tables(instance: Instance, policy: Policy) -> Tuple[Union[NftTable, Opening], ...]:
     """The table for nftables, each rule as nft prints it, and what its accept needs in iptables; () for nothing."""
     wanted: List[Union[NftTable, Opening]] = []
@@ -121,6 +129,8 @@ def nftables_tables(instance: Instance, policy: Policy) -> Tuple[Union[NftTable,
         wanted.append(Opening(_forward_chain(policy, instance.forward_chain)))
     if policy.masquerade is not None:
         chains.append(_nft_masquerade(policy, policy.masquerade))
+    if policy.keep_source:
+        chains.append(_nft_source(policy))
     if chains:
         wanted.insert(0, NftTable(policy.family, instance.nftables_table(policy.family), tuple(chains)))
     return tuple(wanted)
@@ -156,6 +166,25 @@ def _nft_masquerade(policy: Policy, how: Masquerade) -> NftChain:
             f"{ip} saddr {network} {ip} daddr != {MULTICAST[policy.family]} {masquerade}",
             f"{ip} saddr != {network} {ip} daddr {network} {masquerade}",
         ),
+    )
+
+
+def _nft_source(policy: Policy) -> NftChain:
+    """Gives packets of our containers the address that they have, before anybody gives them another.
+
+    An accept would not do: it ends our chain, and the next one at the hook (netavark's, which masquerades whatever
+    leaves its subnet) decides anew. The kernel translates a connection once, so this is the last word; the priority
+    puts it before all that are at the usual one, 100, in iptables and in nftables.
+    """
+    ip, subnet = _SELECTOR[policy.family], policy.subnet
+    kept = [f"{ip} daddr {policy.network} ", *(_nft_to(ip, spared) for spared in policy.spared)]
+    return NftChain(
+        name="source",
+        type="nat",
+        hook="postrouting",
+        priority=99,
+        comment="chain to keep the source address of flannel traffic",
+        rules=tuple(f"{ip} saddr {subnet} {to}snat prefix to {subnet}" for to in kept),
     )
 
 

@@ -144,6 +144,11 @@ class Instance:
         return _checked(upstreams if self.name == DEFAULT else f"{base}{self._suffix}")
 
     @property
+    def container_bridge(self) -> str:
+        """The bridge of podman's or nerdctl's network `flannel`, which they make."""
+        return self._fixed_device("flannel-br", "flannelb")
+
+    @property
     def masquerade_chain(self) -> str:
         return f"FLANNEL-POSTRTG{self._suffix.upper()}"
 

@@ -167,6 +167,11 @@ FLAGS: Tuple[Flag, ...] = (
         "run the commands that the network config has for the backend extension, as root: whoever can write to etcd "
         "then commands this host",
     ),
+    Flag(
+        "keep-source",
+        False,
+        "keep others, such as podman's netavark, from masquerading what our containers send to other hosts",
+    ),
     Flag("kernel-resync", 30, "seconds between full checks of devices, addresses and routes"),
     Flag(
         "store-lost-grace", 600, "seconds for which peers are kept that vanished because etcd lost its data"
@@ -215,6 +220,7 @@ class Options:
     tx_checksum_offload: str
     udp_datapath: str
     allow_extension_commands: bool
+    keep_source: bool
     kernel_resync: int
     store_lost_grace: int
 
@@ -254,7 +260,7 @@ def usage() -> str:
     """The help text, one flag per paragraph, upstream's unbuilt ones left out."""
     lines = [
         "Usage: flanneld [flags]",
-        "       flanneld status|check|cleanup|docker-opts|dump [--help]",
+        "       flanneld status|check|cleanup|docker-opts|network|dump [--help]",
         "",
         "Each flag can also be given as FLANNELD_<NAME>; a flag wins.",
         "",

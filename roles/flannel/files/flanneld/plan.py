@@ -20,6 +20,7 @@ from flanneld.firewall import (
     iptables_chains,
     make_firewall_tables,
     nftables_tables,
+    source_tables,
 )
 from flanneld.instance import Instance
 from flanneld.options import Options
@@ -87,9 +88,12 @@ def _desired_rules(options: Options, node: Node) -> Iterator[Object]:
         if pool is None or subnet is None:
             continue
         masquerade = _make_masquerade(options, firewall, family)
-        policy = Policy(family, pool.network, subnet, masquerade, options.iptables_forward_rules)
+        policy = Policy(
+            family, pool.network, subnet, masquerade, options.iptables_forward_rules, options.keep_source
+        )
         if firewall == "iptables":
             yield from iptables_chains(node.instance, policy)
+            yield from source_tables(node.instance, policy)
         elif firewall == "nftables":
             yield from nftables_tables(node.instance, policy)
 

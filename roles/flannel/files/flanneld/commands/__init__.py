@@ -34,6 +34,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "docker-opts": Command(
             "flanneld.commands.docker_opts", "write Docker's options, as mk-docker-opts.sh does"
         ),
+        "network": Command(
+            "flanneld.commands.network", "make the network `flannel` of podman or nerdctl from subnet.env"
+        ),
         "dump": Command("flanneld.commands.dump", "collect everything for a support case, without secrets"),
     }
 )

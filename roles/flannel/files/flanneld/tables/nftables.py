@@ -203,7 +203,14 @@ def _render(expression: Mapping[str, Any]) -> str:
         return kind
     elif kind == "masquerade" and value in ({"flags": "fully-random"}, {"flags": ["fully-random"]}):
         return "masquerade fully-random"
+    elif kind == "snat" and _list_words(value.get("type_flags")) == ["prefix"]:
+        return f"snat prefix to {_render_network(value['addr'])}"
     return json.dumps(expression, sort_keys=True)
+
+
+def _list_words(value: Any) -> List[str]:
+    """Flags, which some versions of nft write as a word where there is one, and others as a list."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _render_match(match: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import FAMILI
 
 from flanneld.commands.checks import FAIL, Check, Finding
 from flanneld.commands.facts import Facts
+from flanneld.consumers import advise_renewal
 
 _KEYS = tuple(
     zip(FAMILIES, ("FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"), ("FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK"))
@@ -42,7 +43,7 @@ def check_bridges(facts: Facts) -> Iterator[Finding]:
     environment = facts.subnet_env or {}
     mtu = environment.get("FLANNEL_MTU", "")
     for device, addresses in _find_bridges(facts):
-        restart = f"restart what made it (Docker: systemctl restart docker; CNI: ip link delete {device})"
+        restart = advise_renewal(facts.settings.instance, device)
         for address, subnet in addresses:
             if subnet is not None and ip_interface(address).ip not in subnet:
                 cause = f"{device} has {address}, which is not in our subnet {subnet}"
