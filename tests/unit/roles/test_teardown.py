@@ -30,6 +30,7 @@ LISTS = {
         "__flannel_files_of_instance",
         "__flannel_directories_of_instance",
         "__flannel_files_of_docker",
+        "__flannel_files_of_containers",
         "__flannel_files_of_host",
         "__flannel_directories_of_host",
         "__flannel_files_of_packages",

@@ -31,6 +31,7 @@ ETCD: dict[str, Any] = {
 UNIT_FILES = [
     "flanneld.service", "docker.conf", "etcd-password.conf", "wireguard-psk.conf", "50-flannel.link",
     "10-flannel.network", "50-flannel.conf", "backend-udp.conf", "backend-ipsec.conf", "flannel-charon.service",
+    "flannel-network.service", "flannel-network.path",
 ]  # fmt: skip
 INSTANCES = ["default", "blue"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,6 +71,7 @@ EVERYTHING: dict[str, Any] = {
     "flannel_allow_extension_commands": True,
     "flannel_extra_args": ["--v=1", '--x=a "quoted" word'],
     "flannel_ipv6_network": "2001:db8:43::/48",
+    "flannel_podman": True,
 }
 """Every variable that reaches flanneld, on a host whose interface takes routes from router advertisements."""
 
@@ -93,6 +95,7 @@ def test_two_variables_are_enough() -> None:
         "FLANNELD_ETCD_PREFIX": "/coreos.com/network",
         "FLANNELD_FIREWALL": "auto",
         "FLANNELD_HEALTHZ_IP": "127.0.0.1",
+        "FLANNELD_KEEP_SOURCE": "false",
         "FLANNELD_HEALTHZ_PORT": "0",
         "FLANNELD_IP_BLACKHOLE_ROUTE": "false",
         "FLANNELD_IP_MASQ": "true",
@@ -186,6 +189,7 @@ def test_every_variable_reaches_flanneld() -> None:
         "FLANNELD_IP_MASQ": "false",
         "FLANNELD_IPTABLES_FORWARD_RULES": "false",
         "FLANNELD_IP_BLACKHOLE_ROUTE": "true",
+        "FLANNELD_KEEP_SOURCE": "true",
         "FLANNELD_TX_CHECKSUM_OFFLOAD": "false",
         "FLANNELD_SUBNET_LEASE_TTL": "3600",
         "FLANNELD_SUBNET_LEASE_RENEW_MARGIN": "10",
@@ -302,6 +306,17 @@ def test_only_the_default_instance_has_to_do_with_docker(tmp_path: Path) -> None
     assert "docker.service" not in unit_of(tmp_path, "blue").read_text(encoding="utf-8")
     assert evaluate("flannel", {}, "flannel_docker") == [True]
     assert evaluate("flannel", {"flannel_instance": "blue"}, "flannel_docker") == [False]
+
+
+@pytest.mark.parametrize(
+    ("engine", "engines"),
+    [("podman", ["flannel_podman"]), ("nerdctl", ["flannel_nerdctl"]), ("", ["flannel_docker"])],
+)
+def test_podman_and_nerdctl_take_the_place_of_docker(engine: str, engines: list[str]) -> None:
+    variables = {f"flannel_{engine}": True} if engine else {}
+    assert evaluate("flannel", variables, "__flannel_engine", "__flannel_engines") == [engine, engines]
+    both = {"flannel_docker": True, "flannel_podman": True}
+    assert evaluate("flannel", both, "__flannel_engines") == [["flannel_docker", "flannel_podman"]]
 
 
 @pytest.mark.parametrize("instance", INSTANCES)
