@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.weft.flannel.plugins.module_utils._host_firewall import read_wanted
 
 from tests.support.rendering import evaluate, evaluate_among
 
+ROOT = Path(__file__).resolve().parents[3]
 INTERFACE = {"public_ip": "203.0.113.7", "public_ipv6": None, "ipv4": "192.0.2.7", "ipv6": None}
 SECRET = "correct-horse-battery" * 5
 
@@ -62,6 +65,18 @@ def test_who_is_let_in_to_etcd() -> None:
     assert admitted == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.0/24"], "n3 keeps its place"
     wanted = read_wanted({"name": "etcd", "config": None, "ports": ["2379/tcp"], "hosts": admitted})
     assert [str(passage.host) for passage in wanted.passages] == admitted
+
+
+def test_a_renumbering_closes_in_the_end_what_its_batches_only_open() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/renumber.yml").read_text(encoding="utf-8"))
+    *_, last = (play for play in plays if "tasks" in play)
+    assert "serial" not in last, "a batch knows too few addresses to close anything"
+    tasks_from = last["tasks"][0]["ansible.builtin.include_role"]["tasks_from"]
+    tasks = yaml.safe_load((ROOT / "roles/flannel/tasks" / tasks_from).read_text(encoding="utf-8"))
+    names = [task["name"] for task in tasks]
+    openings = [task for task in tasks if task.get("ansible.builtin.include_tasks") == "host_firewall.yml"]
+    assert len(openings) == 1
+    assert names.index(openings[0]["name"]) > names.index("Insist that it does")
 
 
 def test_who_is_let_in() -> None:
