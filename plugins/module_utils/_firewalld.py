@@ -20,6 +20,7 @@ Command = Tuple[str, ...]
 
 _PROGRAM = "firewall-cmd"
 _PERMANENT = (_PROGRAM, "--permanent")
+_DIRECTORY = "/etc/firewalld/policies"
 _NO_RULES: FrozenSet[str] = frozenset()
 
 
@@ -115,7 +116,10 @@ def _change_saved(name: str, saved: Optional[Policy], target: Optional[Policy]) 
         return
     if saved is not None:
         yield (*_PERMANENT, f"--delete-policy={name}")
-    if target is not None:
+    if target is None:
+        # firewalld renames the file of a policy that it deletes.
+        yield ("rm", "--force", f"{_DIRECTORY}/{name}.xml.old")
+    else:
         yield (*_PERMANENT, f"--new-policy={name}")
         yield (*_PERMANENT, f"--policy={name}", "--add-ingress-zone=ANY")
         yield (*_PERMANENT, f"--policy={name}", f"--add-egress-zone={target.egress}")

@@ -100,6 +100,7 @@ def test_hosts_that_are_not_named_stay_or_go() -> None:
 def test_the_last_rule_takes_the_policy_with_it() -> None:
     assert plan_policies("flannel", [], SAVED, SAVED, exclusive=True).commands == (
         ("firewall-cmd", "--permanent", "--delete-policy=flannel-in"),
+        ("rm", "--force", "/etc/firewalld/policies/flannel-in.xml.old"),
         ("firewall-cmd", "--reload"),
     )
 
