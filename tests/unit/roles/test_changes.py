@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.weft.flannel.plugins.module_utils._config import parse_config
 from flanneld.config_watch import ConfigWatch
 from flanneld.leasing import ConfigSeen
 
 from tests.support.rendering import evaluate, evaluate_among, render
 
+TASKS = Path(__file__).resolve().parents[3] / "roles/flannel/tasks"
 OLD = '{"Network":"10.42.0.0/16"}'
 NEW = '{"Network":"10.43.0.0/16"}'
 NETWORK = {"network": "10.43.0.0/16", "backend": {"type": "vxlan"}}
@@ -24,6 +27,11 @@ def lease(subnet: str, address: str, **changes: Any) -> dict[str, Any]:
     key = subnet.replace("/", "-")
     plain = {"key": key, "subnet": subnet, "ipv6_subnet": None, "public_ip": address, "public_ipv6": None}
     return {**plain, "held": True, "reservation": False, **changes}
+
+
+def find_task(file: str, name: str) -> dict[str, Any]:
+    tasks = yaml.safe_load((TASKS / f"{file}.yml").read_text(encoding="utf-8"))
+    return next(task for task in tasks if task["name"] == name)
 
 
 def node(*subnets: str, pending: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -56,6 +64,27 @@ def test_a_host_is_known_by_the_address_it_publishes_in_either_family() -> None:
     assert [one["key"] for one in found] == ["10.42.1.0-24", "10.42.3.0-24"]
     assert [one["key"] for one in nodes] == ["nodes/1"]
     assert unheld == ["10.42.3.0-24"]
+
+
+@pytest.mark.parametrize(
+    ("leases", "told", "may_go_on"),
+    [
+        ([lease("10.42.1.0/24", "192.0.2.1", held=False)], "", True),
+        ([lease("10.42.2.0/24", "192.0.2.2", held=False)], "", False),
+        ([lease("10.42.2.0/24", "192.0.2.2", held=False)], "192.0.2.1", True),
+        ([lease("10.42.2.0/24", "192.0.2.2")], "", True),
+    ],
+)
+def test_the_lease_of_a_dead_host_is_not_guessed(leases: list[Any], told: str, may_go_on: bool) -> None:
+    variables = {
+        "__flannel_leases": {"leases": leases, "nodes": []},
+        "__flannel_addresses": ["192.0.2.1"],
+        "flannel_public_ip": told,
+    }
+    sought = "Refuse to guess which lease is that of a host that does not answer"
+    task = find_task("decommission_before", sought)
+    # Ansible takes nothing but a boolean.
+    assert evaluate("flannel", variables, task["ansible.builtin.assert"]["that"]) == [may_go_on]
 
 
 # --- renumber
