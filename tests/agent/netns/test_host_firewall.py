@@ -51,6 +51,15 @@ def firewalld(router: Router, tmp_path: Path) -> Iterator[Firewalld]:
 
 
 @pytest.fixture
+def firewalld_with_iptables(router: Router, tmp_path: Path) -> Iterator[Firewalld]:
+    if not INSTALLED:
+        pytest.skip("firewalld is not installed")
+    with Firewalld(router.host, tmp_path, "iptables") as firewalld:
+        firewalld.command("--set-default-zone=public")
+        yield firewalld
+
+
+@pytest.fixture
 def ufw(router: Router, tmp_path: Path) -> Iterator[Ufw]:
     if not USABLE:
         pytest.skip("ufw is not installed, or this is not root")
@@ -85,6 +94,11 @@ def protocol_arrives(router: Router, number: int) -> bool:
                 ear.recv(256)
                 return True
     return False
+
+
+def without_counts(saved: str) -> List[str]:
+    """The rules in what iptables-save prints, in their order."""
+    return [line for line in saved.splitlines() if line.startswith("-A")]
 
 
 def who_is_let_in(router: Router, port: int) -> List[str]:
@@ -185,6 +199,23 @@ def test_firewalld_is_put_right_where_somebody_has_changed_it(
     assert not run(host, **wanted)["changed"]
     firewalld.reload()
     assert protocol_arrives(router, 4)
+
+
+def test_firewalld_does_the_same_with_iptables(
+    router: Router, host: Host, firewalld_with_iptables: Firewalld
+) -> None:
+    wanted: Dict[str, Any] = {"config": VXLAN, "hosts": [*HERE, *NODES]}
+    firewalld_with_iptables.reload()
+    before = router.host.execute("iptables-save")
+    assert who_is_let_in(router, 8472) == []
+    assert run(host, **wanted)["changed"]
+    assert who_is_let_in(router, 8472) == ["node ipv4", "node ipv6"]
+    assert are_containers_reached(router, IPV4)
+    assert are_containers_reached(router, IPV6)
+
+    run(host, state="absent")
+    assert who_is_let_in(router, 8472) == []
+    assert without_counts(router.host.execute("iptables-save")) == without_counts(before)
 
 
 def test_ufw_lets_in_who_is_of_the_group_and_nobody_else(router: Router, host: Host, ufw: Ufw) -> None:
