@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Stands for upstream's flanneld of before v0.27, on a host whose data path exists: it takes its lease and its device as
-# they are, says that it is ready, and when it is asked to end it takes its firewall rules along.
+# they are, says that it is ready, and when it is asked to end it takes its firewall rules along. With an etcd without
+# TLS it is one of before v0.18, whose lease is in the v2 API.
 set -euo pipefail
 
 endpoints=${FLANNELD_ETCD_ENDPOINTS:-} public_ip=${FLANNELD_PUBLIC_IP:-}
@@ -18,14 +19,20 @@ for flag in "$@"; do
         *public-ip=*) public_ip=${flag#*=} ;;
     esac
 done
-export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$endpoints ETCDCTL_CACERT=$ca ETCDCTL_CERT=$cert ETCDCTL_KEY=$key
+take_lease() {
+    export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$endpoints ETCDCTL_CACERT=$ca ETCDCTL_CERT=$cert ETCDCTL_KEY=$key
 
-# shellcheck disable=SC1091
-. /run/flannel/subnet.env
-subnet=/coreos.com/network/subnets/${FLANNEL_SUBNET%.*}.0-24
-mac=$(cat /sys/class/net/flannel.1/address)
-lease=$(etcdctl lease grant 86400 | cut -d ' ' -f 2)
-etcdctl put --lease="$lease" "$subnet" "{\"PublicIP\":\"$public_ip\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"$mac\"}}"
+    # shellcheck disable=SC1091
+    . /run/flannel/subnet.env
+    subnet=/coreos.com/network/subnets/${FLANNEL_SUBNET%.*}.0-24
+    mac=$(cat /sys/class/net/flannel.1/address)
+    lease=$(etcdctl lease grant 86400 | cut -d ' ' -f 2)
+    etcdctl put --lease="$lease" "$subnet" "{\"PublicIP\":\"$public_ip\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"$mac\"}}"
+}
+case $endpoints in
+    http:*) ;;
+    *) take_lease ;;
+esac
 
 take_rules_along() {
     iptables --wait --flush FLANNEL-FWD

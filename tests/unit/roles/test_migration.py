@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+import yaml
 
 from tests.support.rendering import evaluate
 
+TASKS = Path(__file__).resolve().parents[3] / "roles/flannel/tasks"
+DROP_INS = "/run/systemd/system/{{ __flannel_from.unit.name }}.d"
 VARIABLES = {
     "flannel_etcd_endpoints": ["http://192.0.2.9:2379"],
     "flannel_iface": ["eth1"],
@@ -63,6 +67,37 @@ def test_a_rerun_goes_from_what_was_written_down(
     variables = {"__flannel_upstream": found, "__flannel_node_before": {"ready": ready}}
     where, whether = evaluate("flannel", variables, "__flannel_from", "__flannel_is_to_migrate")
     assert (where["unit"]["name"], whether) == (goes_from, is_to_migrate)
+
+
+def test_a_rerun_takes_away_what_held_the_other_one_up_when_a_run_was_aborted() -> None:
+    attempt = yaml.safe_load((TASKS / "migrate_try.yml").read_text(encoding="utf-8"))[0]["block"]
+    end, removal, start = (
+        next(number for number, task in enumerate(attempt) if sought(task))
+        for sought in (
+            lambda task: task.get("ansible.builtin.include_tasks") == "migrate_end.yml",
+            lambda task: task.get("ansible.builtin.file", {}).get("state") == "absent",
+            lambda task: task.get("ansible.builtin.include_tasks") == "start.yml",
+        )
+    )
+    assert end < removal < start
+    assert "when" in attempt[end], "it has nothing to do where the other one has ended already"
+    assert "when" not in attempt[removal]
+    assert attempt[removal]["ansible.builtin.file"]["path"] == DROP_INS
+
+
+@pytest.mark.parametrize(
+    ("expired", "left_out"), [([], []), (["10.42.1.0-24"], []), ([], [{"key": "x", "reason": "y"}])]
+)
+def test_what_an_export_has_too_much_is_told(expired: list[Any], left_out: list[Any]) -> None:
+    (block,) = (
+        task
+        for task in yaml.safe_load((TASKS / "migrate_import.yml").read_text(encoding="utf-8"))
+        if "block" in task
+    )
+    (told,) = (task for task in block["block"] if task["name"] == "Say what was left out")
+    variables = {"__flannel_imported": {"expired": expired, "left_out": left_out}}
+    # Ansible takes nothing but a boolean.
+    assert evaluate("flannel", variables, told["when"]) == [bool(expired or left_out)]
 
 
 def test_a_host_without_another_flanneld_is_left_alone() -> None:
