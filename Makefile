@@ -48,7 +48,7 @@ in_cluster := tools/with-cgroup2
 molecule_long := site-change site-migrate site-podman site-vagrant
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
-	netns vm vm-long vm-image sanity artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench soak bench-provisioning demo demo-down clean shell-lint
+	netns vm vm-long vm-image sanity cores artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench soak bench-provisioning demo demo-down clean shell-lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -116,6 +116,9 @@ vm-long: ## what takes longer there: every repair, other configs, from and to up
 sanity: setup ## ansible-test sanity
 	tools/sanity
 
+cores: setup ## sanity and the unit tests of the collection on the other supported versions of ansible-core
+	tools/cores test
+
 artifact: setup ## build the collection twice to the same bytes, import it as Galaxy does, install and use it
 	tools/vendor --check
 	tools/check-artifact
@@ -149,6 +152,7 @@ test: setup ## everything; a line for each step, its output in build/log
 	@$(step) docs-lint 300 $(MAKE) docs-lint
 	@$(MAKE) test-agents & $(MAKE) test-collection && wait $$! || { wait; exit 1; }
 	@$(step) vm 2460 $(MAKE) vm
+	@tools/cores missing
 	@echo "make test: every step passed"
 
 test-agents:
@@ -158,6 +162,7 @@ test-agents:
 	@$(step) netns 2700 $(MAKE) netns
 	@$(step) contract-latest 900 $(MAKE) contract-latest
 	@$(step) contract-modules 1200 $(MAKE) contract-modules
+	@$(step) cores 1200 $(MAKE) cores
 	@$(step) vm-image 900 $(MAKE) vm-image
 
 test-collection:

@@ -80,9 +80,11 @@ class Access(Protocol):
     def is_enabled(self) -> bool:
         """Whether etcd asks who is asking."""
 
-    def read_user(self, name: str) -> User: ...
+    def read_user(self, name: str) -> User:
+        """What etcd tells of it, which leaves out its password."""
 
-    def list_users(self) -> Tuple[str, ...]: ...
+    def list_users(self) -> Tuple[str, ...]:
+        """Their names."""
 
     def has_password(self, name: str, password: str) -> bool:
         """Whether that is the user's password. Only an etcd with authentication turned on can tell."""
@@ -90,9 +92,11 @@ class Access(Protocol):
     def carry_out(self, name: str, steps: Steps, password: str) -> None:
         """Take the steps. password: for a user that is added, or gets another one."""
 
-    def enable(self) -> None: ...
+    def enable(self) -> None:
+        """Have etcd ask who is asking, from now on."""
 
-    def disable(self) -> None: ...
+    def disable(self) -> None:
+        """Let everybody in again."""
 
 
 def read_grants(name: str, grants: Sequence[Mapping[str, Any]]) -> FrozenSet[Grant]:

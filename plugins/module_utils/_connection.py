@@ -39,9 +39,11 @@ REQUIRED_TOGETHER = (("client_cert", "client_key"), ("username", "password"))
 class Module(Protocol):
     """What is used here of AnsibleModule, so that the rules stay importable without Ansible."""
 
-    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn: ...
+    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        """End the module: it has failed."""
 
-    def exit_json(self, **kwargs: Any) -> NoReturn: ...
+    def exit_json(self, **kwargs: Any) -> NoReturn:
+        """End the module: it is done."""
 
 
 def complete_endpoint(endpoint: str, port: int) -> str:

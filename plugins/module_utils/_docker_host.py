@@ -40,7 +40,8 @@ API_TIMEOUT = 120.0
 class CommandRunner(Protocol):
     """What is used here of AnsibleModule."""
 
-    def run_command(self, args: List[str], *, check_rc: bool = False) -> Tuple[int, str, str]: ...
+    def run_command(self, args: List[str], *, check_rc: bool = False) -> Tuple[int, str, str]:
+        """Its exit status, what it wrote, and what it complained about."""
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,11 @@ class CommandRunner(Protocol):
 
     def run_command(
         self, args: List[str], *, environ_update: Optional[Dict[str, str]] = None
-    ) -> Tuple[int, str, str]: ...
+    ) -> Tuple[int, str, str]:
+        """Its exit status, what it wrote, and what it complained about."""
 
-    def get_bin_path(self, arg: str, *, required: bool = False) -> Optional[str]: ...
+    def get_bin_path(self, arg: str, *, required: bool = False) -> Optional[str]:
+        """The path of a program, if it is installed."""
 
 
 WANTED_SPEC: Mapping[str, Mapping[str, Any]] = {

@@ -114,7 +114,8 @@ class LeaseModule(Protocol):
     params: Dict[str, Any]
     check_mode: bool
 
-    def warn(self, warning: str) -> None: ...
+    def warn(self, warning: str) -> None:
+        """Show this to the operator beside the result."""
 
 
 Namer = Callable[[Lease], str]

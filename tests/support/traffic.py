@@ -36,16 +36,19 @@ class Endpoint(Protocol):
     """Where traffic starts or ends: a container, or the switch for the outside world."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What messages call it."""
 
-    def open_socket(self, kind: socket.SocketKind, version: int) -> socket.socket: ...
+    def open_socket(self, kind: socket.SocketKind, version: int) -> socket.socket:
+        """One that speaks from there. version: of IP."""
 
 
 class ContainerEndpoint(Endpoint, Protocol):
     """A container under one of its addresses: itself for IPv4, `container.over_ipv6` for IPv6."""
 
     @property
-    def address(self) -> Address: ...
+    def address(self) -> Address:
+        """The one that others see."""
 
 
 class EchoServer:

@@ -64,6 +64,8 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails the test if it asks for anything but itself or says anything on the console."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    # In milliseconds. A picture of a hundred hosts takes half a minute on a machine that is busy with other tests.
+    page.set_default_timeout(240_000)
     said: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: said.append(message.text))

@@ -155,7 +155,8 @@ class Worker(Protocol):
     """A table whose changes take long: they are pending at first."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What status calls it."""
 
     def work(self, post: Callable[[object], None], stop: threading.Event) -> None:
         """The body of its thread, until told to stop. post: takes News from any thread."""

@@ -66,7 +66,8 @@ class OwnLink(Protocol):
     """A device of a kind that backends make. Equality leaves out what is not ours to say."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the device."""
 
     @property
     def kind(self) -> str:
@@ -77,16 +78,20 @@ class OwnLink(Protocol):
         """ "" for a device without one."""
 
     @property
-    def mtu(self) -> int: ...
+    def mtu(self) -> int:
+        """In bytes."""
 
     @property
-    def up(self) -> bool: ...
+    def up(self) -> bool:
+        """Whether it is to be up."""
 
     @property
-    def key(self) -> Key: ...
+    def key(self) -> Key:
+        """What tells it from other objects."""
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The device that it belongs to: itself."""
 
     def find_immutable_difference(self, found: Link) -> Optional[str]:
         """Why what was found under this name cannot become this device without being made again; None if it can."""

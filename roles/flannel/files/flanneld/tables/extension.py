@@ -68,9 +68,11 @@ NODE = ""
 class Record(Protocol):
     """Where hooks are kept over the agent's lives. Neither method raises."""
 
-    def recall_hooks(self) -> Tuple[Hook, ...]: ...
+    def recall_hooks(self) -> Tuple[Hook, ...]:
+        """Those of the life before; none if there was none."""
 
-    def remember_hooks(self, hooks: Sequence[Hook]) -> None: ...
+    def remember_hooks(self, hooks: Sequence[Hook]) -> None:
+        """For the next life."""
 
 
 class _NoRecord:
