@@ -175,7 +175,7 @@ test-collection:
 bench: bundle ## control plane and allocation measured on this machine: tables, and JSON and plots in build/bench (BENCH: sections, options)
 	$(host_python) -m tests.bench $(BENCH)
 
-soak: bundle ## an hour: a million lease events, minutes of churn, 500 hosts at once, ten thousand leases (SOAK: scenarios)
+soak: bundle ## for a long time: a million lease events, minutes of churn, 500 hosts at once, ten thousand leases (SOAK: scenarios)
 	$(host_python) -m tests.bench.soak $(SOAK)
 
 bench-provisioning: image ## what the site playbook costs on ten machines, from nothing and unchanged: a table
