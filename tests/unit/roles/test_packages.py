@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.rendering import evaluate
 
+TASKS_OF_ETCD = Path(__file__).resolve().parents[3] / "roles/etcd/tasks"
 ASKED = ["python3-etcd3", "python3-pyroute2", "iproute2"]
 SYSTEMS: dict[str, dict[str, str]] = {
     "Debian 12": {"os_family": "Debian", "distribution": "Debian", "distribution_major_version": "12"},
@@ -144,3 +147,17 @@ def test_an_etcd_from_an_archive_is_beside_what_packages_have(
         "etcd_archive_checksum": "0123456789ab" * 5 + "0123" if archive else "",
     }
     assert evaluate("etcd", variables, "__etcd_program_file", "__etcd_unpacked") == [program, unpacked]
+
+
+def test_the_user_of_a_package_is_left_as_it_is() -> None:
+    """usermod refuses to change one whose process runs, such as that of an etcd that is to get TLS."""
+    tasks = [
+        task
+        for file in sorted(TASKS_OF_ETCD.glob("*.yml"))
+        for task in yaml.safe_load(file.read_text(encoding="utf-8"))
+        if "ansible.builtin.user" in task
+    ]
+    debian = ["x", "102", "107", "", "/var/lib/etcd/", "/usr/sbin/nologin"]
+    for present, made in ((debian, False), (None, True)):
+        found = {"__etcd_user": {"ansible_facts": {"getent_passwd": {"etcd": present}}}}
+        assert [evaluate("etcd", found, task.get("when", "true"))[0] for task in tasks] == [made]
