@@ -210,6 +210,24 @@ def test_every_variable_reaches_flanneld() -> None:
     ]
 
 
+def test_a_flanneld_that_runs_with_other_settings_is_known_by_its_process() -> None:
+    """A run that ended between writing the settings and the restart leaves a file that nobody has read."""
+    (text,) = render("flannel", ["flanneld.env"], {"n1": EVERYTHING})
+    read = [f"{name}={value}" for name, value in settings(text).items()]
+    http = [line.replace("https:", "http:") for line in read]
+    for lines, unread in (
+        (["HOME=/root", *read], []),
+        (http, ["FLANNELD_ETCD_ENDPOINTS"]),
+        (read[1:], [read[0].split("=")[0]]),
+    ):
+        content = base64.b64encode("\0".join([*lines, ""]).encode()).decode()
+        variables = {**EVERYTHING, "__flannel_environ": {"content": content}}
+        assert evaluate("flannel", variables, "__flannel_unread") == [unread]
+    assert evaluate(
+        "flannel", {**EVERYTHING, "__flannel_environ": {"skipped": True}}, "__flannel_unread"
+    ) == [[]]
+
+
 def test_unit_files_can_be_read() -> None:
     for text in render("flannel", UNIT_FILES, {"n1": {}}):
         # Not strict: SystemCallFilter may come more than once.
