@@ -135,7 +135,7 @@ molecule-destroy: setup ## remove them
 molecule: image ## site.yml on three machines: traffic, a power cut; then TLS, IPv6, two networks
 	$(in_cluster) molecule test --all $(molecule_long:%=--exclude=%) --no-command-borders
 
-molecule-long: image ## what changes a whole cluster: renumber, upgrade, decommission, teardown; migrate; podman; a NAT first interface
+molecule-long: image ## what changes a whole cluster: another authority, renumber, upgrade, decommission, teardown; migrate; podman; a NAT first interface
 	$(in_cluster) molecule test --all --exclude=site-etcd --exclude=site-secure --no-command-borders
 
 molecule-trixie: ## the same as the first part of `make molecule`, on Debian 13

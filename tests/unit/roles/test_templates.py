@@ -129,6 +129,31 @@ def test_how_a_member_speaks_is_read_from_its_process_or_its_file(told: str, htt
     assert evaluate("etcd", {"__etcd_configured": {"content": content}}, "__etcd_says_https") == [https]
 
 
+def test_a_member_tells_that_it_has_read_both_authorities() -> None:
+    """While one is replaced; a run after one that was cut off restarts those that have not, and no other."""
+    replacing = {**ETCD, "__etcd_trusts_besides": "c0ffee"}
+    (text,) = render("etcd", ["etcd.env"], {"n1": replacing})
+    as_process = "\0".join(f"{name}={value}" for name, value in settings(text).items())
+    for told, besides in ((text, "c0ffee"), (as_process, "c0ffee"), ("ETCD_NAME=n1\n", ""), ("", "")):
+        content = base64.b64encode(told.encode()).decode()
+        assert evaluate("etcd", {"__etcd_configured": {"content": content}}, "__etcd_trusted_besides") == [
+            besides
+        ]
+    assert "TRUSTS_BESIDES" not in render("etcd", ["etcd.env"], {"n1": ETCD})[0]
+
+
+@pytest.mark.parametrize("former", ["FORMER\n", "FORMER"])
+def test_members_trust_the_former_authority_and_then_the_new_one(former: str) -> None:
+    """The first in the file is what a run after one that was cut off takes for the one to replace."""
+    variables: dict[str, Any] = {"__etcd_ca": {"pem": former}, "__etcd_authority": {"certificate": "NEW\n"}}
+    (both,) = evaluate("etcd", variables, "__etcd_both_authorities")
+    assert both.splitlines() == ["FORMER", "NEW"]
+    variables["__etcd_ca"]["pem"] = both
+    assert evaluate("etcd", variables, "__etcd_both_authorities") == [both]
+    variables["__etcd_authority"] = {"certificate": None}  # check mode, before it is made
+    assert evaluate("etcd", variables, "__etcd_both_authorities") == [both]
+
+
 OURS = "/etc/flanneld/tls"
 THEIRS = {
     "flannel_etcd_cafile": "/a.pem",
