@@ -125,8 +125,8 @@ def test_without_masquerading_containers_show_their_address(router: Router, mana
 def test_what_others_masquerade_keeps_its_source(
     router: Router, manager: str, plan: Plan, others: str
 ) -> None:
-    """netavark, which makes podman's networks, masquerades whatever leaves its subnet: by iptables up to 1.10, then by
-    nftables. It comes later than we do, and is heard first by the kernel then."""
+    """netavark, which makes podman's networks, masquerades whatever leaves its subnet, and comes later than we do. By
+    iptables in version 1.4; nftables, at the same priority, stands for others."""
     there = (router.container, plan.container, router.node, plan.node_container)
     set_up(router, manager, *(policy(family, spared=SPARED) for family in FAMILIES))
     masquerade_as_netavark(router, plan, others)
@@ -141,7 +141,7 @@ def test_what_others_masquerade_keeps_its_source(
 
 
 def masquerade_as_netavark(router: Router, plan: Plan, manager: str) -> None:
-    """As netavark 1.4 and 1.14 do for a network with our subnet."""
+    """With iptables as netavark 1.4 does for a network with our subnet, with nftables the same."""
     subnet = str(plan.subnet)
     if manager == "iptables":
         iptables = ("iptables" if plan.version == 4 else "ip6tables", "-t", "nat")

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The network `flannel` of podman and nerdctl: what subnet.env says, in the words of netavark and of CNI. All pure.
 
-Sources: podman-network(5) and the files that `podman network create` writes, of podman 4.3 (netavark 1.4) and 5.4
-(netavark 1.14); CNI specification 0.4.0 with the plugins bridge, host-local and portmap of 1.1.
+Sources: what `podman network create` of podman 4.3 with netavark 1.4 writes; CNI specification 0.4.0 with the plugins
+bridge, host-local and portmap of 1.1.
 """
 
 from __future__ import annotations
