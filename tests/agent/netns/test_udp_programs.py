@@ -220,7 +220,6 @@ def test_all_else_is_left_to_user_space(bed: Bed, packet: bytes) -> None:
     [
         "ip link set eth0 mtu 1000",
         "ip route add 192.0.2.2/32 dev eth0 mtu lock 1000",
-        "ip neigh del 192.0.2.2 dev eth0",
         "ip route add unreachable 192.0.2.2/32",
         "ip route add blackhole 192.0.2.2/32",
         "ip addr add 192.0.2.2/32 dev lo",
@@ -228,12 +227,24 @@ def test_all_else_is_left_to_user_space(bed: Bed, packet: bytes) -> None:
     ],
 )
 def test_what_has_no_plain_way_is_left_to_user_space(bed: Bed, before: str) -> None:
-    """Fragments, errors and neighbours are for the socket; and as soon as the way is plain, it is taken."""
+    """Fragments and errors are for the socket."""
     sh(before)
     packet = udp(HERE, CAPABLE, b"x" * 1400)
     bed.send(packet)
     assert wait_until(bed.read_tun, "user space has it") == packet
     assert bed.read_wire() is None
+
+
+def test_a_neighbour_that_is_not_known_yet_is_asked_for(bed: Bed) -> None:
+    sh("ip neigh del 192.0.2.2 dev eth0")
+    packet = udp(HERE, CAPABLE, b"hello")
+    bed.send(packet)
+    wait_until(lambda: sh("ip neigh show 192.0.2.2 dev eth0"), "the kernel asks")
+    assert bed.read_tun() is None
+    sh(f"ip neigh replace 192.0.2.2 lladdr {PEER_MAC} dev eth0 nud permanent")
+    frame = wait_until(bed.read_wire, "it leaves")
+    assert frame is not None
+    assert frame[42 : 42 + len(packet)] == packet
 
 
 def test_the_routes_decide_from_which_device(bed: Bed) -> None:

@@ -77,6 +77,7 @@ _AT_MAC = 1  # BPF_ADJ_ROOM_MAC: between Ethernet and IP
 _FIXED_GSO, _ENCAP_IPV4, _ENCAP_UDP = 1, 2, 16  # BPF_F_ADJ_ROOM_*
 _TO_INGRESS = 1  # BPF_F_INGRESS
 _AF_INET = 2
+_NO_NEIGHBOUR = 7  # BPF_FIB_LKUP_RET_NO_NEIGH
 
 # struct bpf_fib_lookup (linux/bpf.h)
 _FIB_BYTES = 64
@@ -106,9 +107,8 @@ class Place(NamedTuple):
 def make_outgoing(place: Place) -> bytes:
     """A container's packet on its way into the TUN: put outer headers in front of it, and send it to its host.
 
-    The kernel's routes decide from which device (bpf_fib_lookup), and tell what does not fit the way there, has no
-    way, or has a neighbour that is not known yet: all of that is for the socket, which makes fragments, hears errors
-    and finds neighbours.
+    The kernel's routes decide from which device (bpf_fib_lookup), and tell what does not fit the way there, or has no
+    way: that is for the socket, which makes fragments and hears errors.
     """
     code = Assembler()
     code.move(R6, R1)
@@ -311,7 +311,12 @@ def _find_way(code: Assembler, place: Place) -> None:
     code.move(R3, _FIB_BYTES)
     code.move(R4, 0)
     code.call(_FIB_LOOKUP)
-    code.jump_unless(R0, "==", 0, "pass")
+    code.jump_if(R0, "==", 0, "found")
+    # the kernel asks for a neighbour that it does not know, with the packet in hand; before 5.16 it does not say where
+    code.jump_unless(R0, "==", _NO_NEIGHBOUR, "pass")
+    code.load(WORD, R4, R10, _FIB + _FIB_INDEX)
+    code.jump_if(R4, "==", place.tun, "pass")
+    code.label("found")
 
 
 def _write_headers(code: Assembler, place: Place) -> None:
