@@ -99,8 +99,8 @@ def test_a24_upstreams_shadows_the_bridge_and_is_removed(router: Router) -> None
     router.host.ip(f"route add blackhole {plan.subnet}")
     restore_bridge(router, plan)
     assert is_cut_off(router, plan)
-    left = dump(router)[(plan.subnet, 0)]
-    assert left == replace(blackhole_route(plan.subnet), protocol=PROTOCOL_BOOT, metric=0)
+    upstreams = replace(blackhole_route(plan.subnet), protocol=PROTOCOL_BOOT, metric=0)
+    assert dump(router)[upstreams.key] == upstreams
     reconcile(router)
     assert reaches_container(router, plan)
 
