@@ -30,7 +30,7 @@ from flanneld.instance import Instance
 from flanneld.leasing.conflicts import Rules
 from flanneld.leasing.etcd import EtcdSubnetManager
 from flanneld.leasing.peers import Outcome, Peers
-from flanneld.plan import NETLINK, make_scope, make_tables
+from flanneld.plan import NETLINK, desired_peer, make_scope, make_tables
 from flanneld.tables.notifications import KernelMessages, open_kernel_socket, read_news
 from flanneld.tables.underlay import read_underlay
 
@@ -125,7 +125,8 @@ class Parts:
 
     def _follow(self, outcome: Outcome) -> None:
         for lease in outcome.accepted:
-            self.reconciler.want(lease.key, self._backend.desired_for(self._node, lease, self._underlay))
+            objects = desired_peer(self._backend, self._node, lease, self._underlay, outcome.peers)
+            self.reconciler.want(lease.key, objects)
 
     def _hear(self, kernel: socket.socket) -> None:
         while news := read_news(kernel):

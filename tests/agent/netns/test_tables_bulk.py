@@ -10,11 +10,19 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import AddressPool
+from flanneld.reconciler import Reconciler
 from flanneld.tables import Change
 from flanneld.tables.fdb import FdbEntry, FdbTable
 from flanneld.tables.link import LinkTable
 from flanneld.tables.neighbour import Neighbour, NeighbourTable
-from flanneld.tables.route import PROTOCOL_FLANNEL, Route, RouteTable
+from flanneld.tables.route import (
+    PROTOCOL_FLANNEL,
+    Route,
+    RouteTable,
+    blackhole_route,
+    device_route,
+    spread,
+)
 from flanneld.tables.rtnetlink import NetlinkSocket
 from flanneld.tables.scope import Scope
 from flanneld.tables.vxlan_link import VxlanLink
@@ -149,3 +157,56 @@ def test_every_error_is_that_of_its_object(bad: Set[int]) -> None:
     assert {destination for destination, _gateway, _device in read_routes()} == {
         str(one.destination) for number, one in enumerate(routes) if number not in bad
     }
+
+
+def test_routes_of_many_peers_differ_in_their_metric() -> None:
+    routes = [spread(Route(subnet(number), gateway(number), "eth0")) for number in range(PEERS)]
+    table = RouteTable(SCOPE)
+    assert table.apply(make(routes)) == {}
+    with IPRoute() as kernel:
+        found = kernel.get_routes(family=AF_INET, table=254, proto=PROTOCOL_FLANNEL)
+    shown = {(one.get_attr("RTA_DST"), one.get_attr("RTA_PRIORITY")) for one in found}
+    assert shown == {
+        (str(subnet(n).network_address), 1 + (10 * 2**18 + 5 * 2**10 + n) % 256) for n in range(PEERS)
+    }
+    ours = {key: thing for key, thing in table.dump().items() if thing.protocol == PROTOCOL_FLANNEL}
+    assert ours == {one.key: one for one in routes}
+    assert table.apply(remove(routes)) == {}
+    assert read_routes() == set()
+
+
+@pytest.mark.parametrize("grows", [True, False], ids=["more peers", "fewer peers"])
+def test_a_network_that_grows_or_shrinks_moves_its_routes(grows: bool) -> None:
+    """The one of before goes last, by its own metric, and only once removal is allowed."""
+    plain = [Route(subnet(number), gateway(number), "eth0") for number in range(PEERS)]
+    before, after = (plain, [spread(one) for one in plain])[:: 1 if grows else -1]
+    reconciler = Reconciler([RouteTable(SCOPE)])
+    for routes in (before, after):
+        reconciler.mark_all()
+        for one in routes:
+            reconciler.want(one.destination, [one])
+        reconciler.reconcile()
+    assert len(sh("ip -4 route show proto 102")) == 2 * PEERS
+    reconciler.allow_removal()
+    reconciler.reconcile()
+    ours = {key for key, thing in RouteTable(SCOPE).dump().items() if thing.protocol == PROTOCOL_FLANNEL}
+    assert ours == {one.key for one in after}
+
+
+def test_a_connected_network_is_refused_whatever_the_metric() -> None:
+    """Its route would come before ours, and packets for the peer would stay on this host."""
+    sh(f"ip address add {subnet(3).network_address + 1}/26 dev eth0")
+    table = RouteTable(SCOPE)
+    for route in (Route(subnet(3), gateway(3), "eth0"), spread(Route(subnet(3), gateway(3), "eth0"))):
+        before = table.dump().get(route.key)
+        (error,) = table.apply([Change(route.key, before, route)]).values()
+        assert f"{subnet(3)} is a connected network of eth0 on this host" in str(error)
+
+
+def test_only_ipv4_routes_to_gateways_differ() -> None:
+    neighbour = Neighbour("flannel.1", ip_address("10.5.0.0"), "02:00:00:00:00:01")
+    others = [
+        *(neighbour, device_route(ip_network("10.5.0.0/16"), "eth0"), blackhole_route(subnet(1))),
+        Route(ip_network("fd05::/64"), ip_address("2001:db8::3"), "eth0"),
+    ]
+    assert [spread(thing) for thing in others] == others

@@ -13,13 +13,21 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
 from flanneld.backends import Node, alloc, hostgw, vxlan
 from flanneld.instance import Instance
 from flanneld.options import parse_options
-from flanneld.plan import choose_firewall, desired_node, list_devices, make_scope, make_tables
+from flanneld.plan import (
+    MANY_PEERS,
+    choose_firewall,
+    desired_node,
+    desired_peer,
+    list_devices,
+    make_scope,
+    make_tables,
+)
 from flanneld.tables.iptables import Chain
 from flanneld.tables.nftables import NftTable
 from flanneld.tables.route import Route
 
 from tests.agent.unit.test_backends import CHOICE, MAC, OWN, UNDERLAY
-from tests.support.leases import config
+from tests.support.leases import config, lease
 
 OPTIONS = parse_options([], {})
 VXLAN = Node(Instance(), config(), CHOICE, OWN, vxlan.Local({IPV4: MAC}))
@@ -116,3 +124,13 @@ def test_a_blackhole_is_wanted_only_when_asked_for():
 
     assert blackholes() == []
     assert blackholes("--ip-blackhole-route") == [str(OWN.subnets.v4)]
+
+
+@pytest.mark.parametrize(("node", "backend"), [(VXLAN, vxlan), (HOST_GW, hostgw)])
+def test_only_routes_of_many_peers_have_a_metric(node, backend):
+    peer = lease("10.5.72.0-24", "192.0.2.2")
+    few, many = (list(desired_peer(backend, node, peer, UNDERLAY, MANY_PEERS + more)) for more in (0, 1))
+    assert few == list(backend.desired_for(node, peer, UNDERLAY))
+    metrics = [thing.metric for thing in many if isinstance(thing, Route)]
+    assert metrics == [1 + 72]
+    assert [replace(thing, metric=0) if isinstance(thing, Route) else thing for thing in many] == few

@@ -31,6 +31,7 @@ from flanneld.plan import (
     NETLINK,
     choose_firewall,
     desired_node,
+    desired_peer,
     list_additional,
     list_devices,
     make_scope,
@@ -110,7 +111,8 @@ class DataPath:
         for key in outcome.dropped:
             self.reconciler.forget(key)
         for lease in outcome.accepted:
-            self.reconciler.want(lease.key, self._backend.desired_for(self.node, lease, self.underlay))
+            objects = desired_peer(self._backend, self.node, lease, self.underlay, outcome.peers)
+            self.reconciler.want(lease.key, objects)
 
     def become(self, node: Node) -> None:
         """The same host with another lease or interface. The peers are to be handed out again after it."""

@@ -1,7 +1,8 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What exists once on a host: the tables that hold our objects, and the objects that no peer brings."""
+"""What exists once on a host: the tables that hold our objects, the objects that no peer brings, and those that
+a peer brings as one of many."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, AbstractSet, FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
+from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Family, Network, parse_cidr
 
 from flanneld.backends import Backend, Host, Node, is_routed_by_others
@@ -34,7 +36,7 @@ from flanneld.tables.link import OWN_KINDS, LinkTable
 from flanneld.tables.neighbour import NeighbourTable
 from flanneld.tables.opening import OpeningTable
 from flanneld.tables.policy import PolicyTable
-from flanneld.tables.route import RouteTable, blackhole_route
+from flanneld.tables.route import RouteTable, blackhole_route, spread
 from flanneld.tables.scope import Scope
 from flanneld.tables.underlay import Underlay
 
@@ -54,6 +56,9 @@ NETLINK: Tuple[str, ...] = (
 FIREWALL: Tuple[str, ...] = (iptables.IptablesTable.name, nftables.NftablesTable.name, OpeningTable.name)
 """Tables of rules, which are checked periodically."""
 
+MANY_PEERS = 1000
+"""With more, routes differ in their metric (`ip route` shows it): fewer cost the kernel less than 20 ms."""
+
 IMPOSSIBLE = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
 """What the kernel says when waiting will not help."""
 
@@ -72,6 +77,14 @@ def desired_node(options: Options, node: Node, backend: Backend, underlay: Under
         *(_desired_blackholes(node) if options.ip_blackhole_route else ()),
         *_desired_rules(options, node),
     )
+
+
+def desired_peer(
+    backend: Backend, node: Node, peer: Lease, underlay: Underlay, peers: int
+) -> Iterable[Object]:
+    """What one of so many peers needs."""
+    objects = backend.desired_for(node, peer, underlay)
+    return objects if peers <= MANY_PEERS else map(spread, objects)
 
 
 def _desired_blackholes(node: Node) -> Iterator[Object]:

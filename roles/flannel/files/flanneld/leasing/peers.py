@@ -29,6 +29,8 @@ class Outcome:
     """Peers that are new or have changed."""
     dropped: Tuple[str, ...] = ()
     """Keys of leases that are no longer peers."""
+    peers: int = 0
+    """How many peers there are now."""
     own_missing: bool = False
     """Our own lease is not in the store as we wrote it."""
     complete: bool = False
@@ -249,7 +251,11 @@ class Peers:
         outcome = self._settle(self._known, False)
         dropped = tuple(sorted(before.keys() - self._peers.keys()))
         return Outcome(
-            outcome.accepted, dropped, complete=self._complete, own_overlapped=outcome.own_overlapped
+            outcome.accepted,
+            dropped,
+            outcome.peers,
+            complete=self._complete,
+            own_overlapped=outcome.own_overlapped,
         )
 
     # --- our own lease
@@ -332,6 +338,7 @@ class Peers:
         return Outcome(
             tuple(accepted),
             tuple(dropped),
+            len(self._peers),
             own_missing,
             self._complete,
             None if rival is None else rival.key,

@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
 
-from . import Change, KernelError, Key, Notice
+from . import Change, KernelError, Key, Notice, Object
 from .bulk import IndexOf, apply_in_bulk, describe_change
 from .refusal import explain_os_error
 from .rtnetlink import (
@@ -52,6 +52,7 @@ _RTNH_F_ONLINK = 4
 _RTM_F_CLONED = 0x200
 _IPV6_DEFAULT_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of 0
 _LAST_METRIC = 0xFFFFFFFF
+_SPREAD = 256
 
 RTMSG = struct.Struct("=BBBBBBBBI")
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
@@ -84,7 +85,8 @@ class Route:
         if self.type == TYPE_BLACKHOLE:
             return f"blackhole {self.destination}"
         via = f" via {self.gateway}" if self.gateway is not None else ""
-        return f"{self.destination}{via} dev {self.device or '-'}{' onlink' if self.onlink else ''}"
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{self.destination}{via} dev {self.device or '-'}{' onlink' if self.onlink else ''}{metric}"
 
 
 def device_route(destination: Network, device: str) -> Route:
@@ -102,6 +104,19 @@ def blackhole_route(subnet: Network) -> Route:
     return Route(subnet, None, "", type=TYPE_BLACKHOLE, metric=_LAST_METRIC)
 
 
+def spread(thing: Object) -> Object:
+    """The same route with one of 256 metrics, which its subnet chooses. Only IPv4 routes to a gateway are changed.
+
+    For each new route to a gateway the kernel compares all that have the same device, protocol, scope and metric: of
+    5,000 it needs half a second, and a tenth of that when their metrics differ. What the metric is, is no matter, as
+    there is one route to a subnet.
+    """
+    if not isinstance(thing, Route) or thing.gateway is None or thing.gateway.version == 6:
+        return thing
+    number = int(thing.destination.network_address) >> (32 - thing.destination.prefixlen)
+    return Route(thing.destination, thing.gateway, thing.device, thing.onlink, metric=1 + number % _SPREAD)
+
+
 class RouteTable:
     """Table main of both families, without routes for one type of service only (TOS): flannel makes none."""
 
@@ -110,11 +125,15 @@ class RouteTable:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._connected: Dict[Network, Route] = {}
 
     def dump(self) -> Dict[Key, Route]:
         found: Dict[Key, Route] = {}
         for route in read_routes():
             found.setdefault(route.key, route)  # of equal keys the kernel uses the first
+        self._connected = {
+            route.destination: route for route in found.values() if route.protocol == PROTOCOL_KERNEL
+        }
         return found
 
     def owns(self, thing: Route) -> bool:
@@ -137,8 +156,9 @@ class RouteTable:
         errors: Dict[Key, KernelError] = {}
         allowed: List[Change] = []
         for change in changes:
-            if change.before is not None and change.before.protocol == PROTOCOL_KERNEL:
-                errors[change.key] = _refuse_kernel_route(change)
+            connected = self._find_connected(change)
+            if connected is not None:
+                errors[change.key] = _refuse_kernel_route(change, connected)
             else:
                 allowed.append(change)
         errors.update(apply_in_bulk(self.name, allowed, _pack_change, gone=frozenset({errno.ESRCH})))
@@ -148,6 +168,15 @@ class RouteTable:
                 del errors[change.key]
             errors.update(_apply_disputed(disputed))
         return errors
+
+    def _find_connected(self, change: Change) -> Optional[Route]:
+        """The kernel's own route that the change would remove, or that would come before the new one."""
+        if change.before is not None:
+            return change.before if change.before.protocol == PROTOCOL_KERNEL else None
+        route: Optional[Route] = change.after
+        if route is None or route.metric in (0, _LAST_METRIC):
+            return None
+        return self._connected.get(route.destination)
 
     def notice(self, message: object) -> Optional[Notice]:
         if not isinstance(message, Message) or message.type not in (RTM_NEWROUTE, RTM_DELROUTE):
@@ -201,11 +230,10 @@ def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optio
     )
 
 
-def _refuse_kernel_route(change: Change) -> KernelError:
-    assert change.before is not None
+def _refuse_kernel_route(change: Change, connected: Route) -> KernelError:
     return KernelError(
         describe_change("route", change),
-        f"{change.before.destination} is a connected network of {change.before.device} on this host",
+        f"{connected.destination} is a connected network of {connected.device} on this host",
         "remove the address there, or keep the subnet out of the flannel network (reserve it, or change Network)",
         errno.EEXIST,
     )
