@@ -51,7 +51,15 @@ IPV4 = Family("ipv4", 4, 32)
 IPV6 = Family("ipv6", 6, 128)
 FAMILIES = (IPV4, IPV6)
 
-_BROADCAST = IPv4Address("255.255.255.255")
+_UNFIT: Mapping[Family, Tuple[Tuple[str, int, int], ...]] = {
+    # by number: each of thousands of leases is asked about, and properties of ipaddress are slow
+    IPV4: (
+        ("loopback", 0x7F000000, 0x7FFFFFFF),
+        ("multicast", 0xE0000000, 0xEFFFFFFF),
+        ("broadcast", 0xFFFFFFFF, 0xFFFFFFFF),
+    ),
+    IPV6: (("loopback", 1, 1), ("multicast", 0xFF << 120, (1 << 128) - 1)),
+}
 _PRIVATE: Mapping[Family, Tuple[Network, ...]] = {
     IPV4: (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16")),
     IPV6: (IPv6Network("fc00::/7"),),
@@ -225,10 +233,13 @@ def is_private(address: Address) -> bool:
 
 def name_unfit(address: Address) -> str:
     """Why an address cannot be that of a host, "" when it can."""
-    for name in ("unspecified", "loopback", "multicast"):
-        if getattr(address, f"is_{name}"):
+    number = int(address)
+    if number == 0:
+        return "unspecified"
+    for name, first, last in _UNFIT[family_of(address)]:
+        if first <= number <= last:
             return name
-    return "broadcast" if address == _BROADCAST else ""
+    return ""
 
 
 def pick_free(pool: AddressPool, taken: Iterable[Network], rng: random.Random) -> Network:

@@ -10,7 +10,19 @@ lease already has what it claims: an overlapping subnet, a public IP inside its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, Hashable, Iterable, Iterator, Optional, Set, Tuple
+from functools import cached_property
+from typing import (
+    Callable,
+    Dict,
+    FrozenSet,
+    Hashable,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
 from ansible_collections.weft.flannel.plugins.module_utils._lease import Lease
@@ -25,7 +37,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     overlaps,
 )
 
-from flanneld.leasing.prefixes import PrefixIndex
+from flanneld.leasing.prefixes import Prefix, PrefixIndex
+
+Parts = Tuple[Tuple[Family, Network], ...]
+"""The subnets of a lease in the families that the network config turns on."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +58,19 @@ class Rules:
     refuse: Callable[[Lease, Family], Optional[str]]
     claims: Callable[[Lease, Family], Iterable[Hashable]]
 
+    @cached_property
+    def own_parts(self) -> Parts:
+        """What our own lease has in the families that are on."""
+        return _parts(self, self.own)
+
 
 def find_fault(rules: Rules, lease: Lease) -> Optional[str]:
     """What is wrong with a lease whatever the others say; None when nothing is.
 
     Only the families that the network config turns on count: what a lease says about another one is nothing to us.
     """
-    return _find_flaw(rules, lease) or _find_overlap(rules, lease)
+    parts = _parts(rules, lease)
+    return _find_flaw(rules, lease, parts) or _find_overlap(rules, parts)
 
 
 def find_lack(rules: Rules, lease: Lease) -> Optional[str]:
@@ -60,33 +81,34 @@ def find_lack(rules: Rules, lease: Lease) -> Optional[str]:
     return next((lack for lack in lacks if lack), None)
 
 
-def _find_flaw(rules: Rules, lease: Lease) -> Optional[str]:
+def _find_flaw(rules: Rules, lease: Lease, parts: Parts) -> Optional[str]:
     """Any fault but that it overlaps our own lease, which may be the younger one.
 
     One family that claims what it may not have spoils the whole lease; one that merely lacks something does not take
     the other with it.
     """
-    parts = list(_parts(rules, lease))
     if not parts:
         return "it has no subnet of a family that the network config turns on"
-    claims = (_find_false_claim(rules, lease, family, subnet) for family, subnet in parts)
-    claim = next((claim for claim in claims if claim), None)
-    if claim is not None:
-        return claim
+    for family, subnet in parts:
+        claim = _find_false_claim(rules, lease, family, subnet, parts)
+        if claim is not None:
+            return claim
     lacks = [_find_family_lack(rules, lease, family) for family, _subnet in parts]
     return lacks[0] if all(lacks) else None
 
 
-def _find_overlap(rules: Rules, lease: Lease) -> Optional[str]:
-    """How a lease overlaps our own, None when it does not."""
-    for family, subnet in _parts(rules, lease):
+def _find_overlap(rules: Rules, parts: Parts) -> Optional[str]:
+    """How a lease of those subnets overlaps our own, None when it does not."""
+    for family, subnet in parts:
         own = rules.own.subnets.of(family)
         if own is not None and overlaps(subnet, own):
             return f"{subnet} overlaps our own subnet {own}"
     return None
 
 
-def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Network) -> Optional[str]:
+def _find_false_claim(
+    rules: Rules, lease: Lease, family: Family, subnet: Network, parts: Parts
+) -> Optional[str]:
     pool = rules.config.pool(family)
     if pool is None or subnet.prefixlen < pool.network.prefixlen or not overlaps(subnet, pool.network):
         return f"{subnet} lies outside the network {pool.network if pool else ''}".rstrip()
@@ -96,18 +118,19 @@ def _find_false_claim(rules: Rules, lease: Lease, family: Family, subnet: Networ
             return f"public IP {public} is a {name_unfit(public)} address"
         if public in rules.own_addresses:
             return f"public IP {public} is our own address"
-        overlay = [network for one in (lease, rules.own) for _family, network in _parts(rules, one)]
-        around = next((network for network in overlay if public in network), None)
-        if around is not None:
-            return f"public IP {public} lies inside the overlay subnet {around}"
+        for _family, around in (*parts, *rules.own_parts):
+            if public in around:
+                return f"public IP {public} lies inside the overlay subnet {around}"
     for network in rules.underlay:
         if overlaps(subnet, network):
             return f"{subnet} overlaps {network}, the network of our external interface"
     for address in rules.own_addresses:
         if address in subnet:
             return f"{subnet} contains our own address {address}"
-    taken = next((claim for claim in rules.claims(lease, family) if claim in rules.own_claims), None)
-    return None if taken is None else f"it claims {taken}, which is our own"
+    for taken in rules.claims(lease, family):
+        if taken in rules.own_claims:
+            return f"it claims {taken}, which is our own"
+    return None
 
 
 def _find_family_lack(rules: Rules, lease: Lease, family: Family) -> Optional[str]:
@@ -119,17 +142,36 @@ def _find_family_lack(rules: Rules, lease: Lease, family: Family) -> Optional[st
     return f"this host has no IPv{published.version} address to reach its public IP {published} from"
 
 
-def _parts(rules: Rules, lease: Lease) -> Iterator[Tuple[Family, Network]]:
-    for family in rules.config.families:
-        subnet = lease.subnets.of(family)
-        if subnet is not None:
-            yield family, subnet
+def _parts(rules: Rules, lease: Lease) -> Parts:
+    found = ((family, lease.subnets.of(family)) for family in rules.config.families)
+    return tuple((family, subnet) for family, subnet in found if subnet is not None)
 
 
-def _addresses(rules: Rules, lease: Lease) -> Tuple[Address, ...]:
+def _addresses(rules: Rules, lease: Lease, parts: Parts) -> Tuple[Address, ...]:
     """Where packets for any of its subnets are sent. A public address that none leads to is nothing to us."""
-    found = (rules.address(lease, family) for family, _subnet in _parts(rules, lease))
-    return tuple(dict.fromkeys(address for address in found if address is not None))
+    found: List[Address] = []
+    for family, _subnet in parts:
+        address = rules.address(lease, family)
+        if address is not None and address not in found:
+            found.append(address)
+    return tuple(found)
+
+
+class _Places(NamedTuple):
+    """Where a lease stands in the indexes: what it claims, looked up once."""
+
+    subnets: Tuple[Tuple[Family, Prefix], ...]
+    publics: Tuple[Tuple[Family, Prefix], ...]
+    claims: Tuple[Tuple[Family, Hashable], ...]
+
+
+def _find_places(rules: Rules, lease: Lease, parts: Parts) -> _Places:
+    publics = _addresses(rules, lease, parts)
+    return _Places(
+        tuple((family, (int(subnet.network_address), subnet.prefixlen)) for family, subnet in parts),
+        tuple((family_of(public), (int(public), public.max_prefixlen)) for public in publics),
+        tuple((family, claim) for family, _subnet in parts for claim in rules.claims(lease, family)),
+    )
 
 
 class Conflicts:
@@ -143,33 +185,36 @@ class Conflicts:
         self._leases: Dict[str, Lease] = {}
         self._faults: Dict[str, str] = {}
         self._rivals: Dict[str, Lease] = {}
-        self._subnets = {family: PrefixIndex() for family in FAMILIES}
-        self._publics = {family: PrefixIndex() for family in FAMILIES}
-        self._claims: Dict[Hashable, Set[str]] = {}
+        self._subnets = {family: PrefixIndex(family.bits) for family in FAMILIES}
+        self._publics = {family: PrefixIndex(family.bits) for family in FAMILIES}
+        self._claims: Dict[Tuple[Family, Hashable], Tuple[str, ...]] = {}
         self._near: Dict[str, Set[str]] = {}
 
     def put(self, lease: Lease) -> Set[str]:
         """Take a new or changed lease in; returns the keys of all leases whose verdict may be another now."""
-        touched = self.remove(lease.key)
-        flaw, overlap = _find_flaw(self._rules, lease), _find_overlap(self._rules, lease)
+        key, parts = lease.key, _parts(self._rules, lease)
+        touched = self.remove(key)
+        touched.add(key)
+        flaw, overlap = _find_flaw(self._rules, lease, parts), _find_overlap(self._rules, parts)
         if flaw is None and overlap is not None:
-            self._rivals[lease.key] = lease
+            self._rivals[key] = lease
         fault = flaw or overlap
         if fault is not None:
-            self._faults[lease.key] = fault
-            return touched | {lease.key}
-        near = self._find_near(lease)
-        self._leases[lease.key] = lease
+            self._faults[key] = fault
+            return touched
+        places = _find_places(self._rules, lease, parts)
+        near = self._find_near(places)
+        self._leases[key] = lease
         for other in near:
-            self._near.setdefault(lease.key, set()).add(other)
-            self._near.setdefault(other, set()).add(lease.key)
-        for family, subnet in _parts(self._rules, lease):
-            self._subnets[family].add(subnet, lease.key)
-            for claim in self._rules.claims(lease, family):
-                self._claims.setdefault((family, claim), set()).add(lease.key)
-        for public in _addresses(self._rules, lease):
-            self._publics[family_of(public)].add(_as_network(public), lease.key)
-        return touched | near | {lease.key}
+            self._near.setdefault(key, set()).add(other)
+            self._near.setdefault(other, set()).add(key)
+        for family, prefix in places.subnets:
+            self._subnets[family].add(prefix, key)
+        for family, prefix in places.publics:
+            self._publics[family].add(prefix, key)
+        for claim in places.claims:
+            self._claims[claim] = (*self._claims.get(claim, ()), key)
+        return touched | near
 
     def remove(self, key: str) -> Set[str]:
         """Forget a lease; returns the keys of the others whose verdict may be another now."""
@@ -183,14 +228,15 @@ class Conflicts:
             self._near[other].discard(key)
             if not self._near[other]:
                 del self._near[other]
-        for family, subnet in _parts(self._rules, lease):
-            self._subnets[family].remove(subnet, key)
-            for claim in self._rules.claims(lease, family):
-                self._claims[(family, claim)].discard(key)
-                if not self._claims[(family, claim)]:
-                    del self._claims[(family, claim)]
-        for public in _addresses(self._rules, lease):
-            self._publics[family_of(public)].remove(_as_network(public), key)
+        places = _find_places(self._rules, lease, _parts(self._rules, lease))
+        for family, prefix in places.subnets:
+            self._subnets[family].remove(prefix, key)
+        for family, prefix in places.publics:
+            self._publics[family].remove(prefix, key)
+        for claim in places.claims:
+            self._claims[claim] = tuple(other for other in self._claims[claim] if other != key)
+            if not self._claims[claim]:
+                del self._claims[claim]
         return touched
 
     def find_reason(self, key: str) -> Optional[str]:
@@ -210,29 +256,31 @@ class Conflicts:
         older = [lease for lease in self._rivals.values() if _age(lease) < _age(self._rules.own)]
         return min(older, key=_age, default=None)
 
-    def _find_near(self, lease: Lease) -> Set[str]:
-        """Keys of all leases here that could clash with this one, which is not here yet."""
+    def _find_near(self, places: _Places) -> Set[str]:
+        """Keys of all leases here that could clash with one of these places, which is not here yet."""
         found: Set[str] = set()
-        for family, subnet in _parts(self._rules, lease):
-            found.update(self._subnets[family].overlapping(subnet))
-            found.update(self._publics[family].overlapping(subnet))
-            for claim in self._rules.claims(lease, family):
-                found.update(self._claims.get((family, claim), ()))
-        for public in _addresses(self._rules, lease):
-            found.update(self._subnets[family_of(public)].overlapping(_as_network(public)))
+        for family, prefix in places.subnets:
+            found.update(self._subnets[family].overlapping(prefix))
+            found.update(self._publics[family].overlapping(prefix))
+        for family, prefix in places.publics:
+            found.update(self._subnets[family].overlapping(prefix))
+        for claim in places.claims:
+            found.update(self._claims.get(claim, ()))
         return found
 
     def _clash(self, lease: Lease, older: Lease) -> Optional[str]:
         rules = self._rules
-        for family, subnet in _parts(rules, lease):
+        parts, older_parts = _parts(rules, lease), _parts(rules, older)
+        publics, older_publics = _addresses(rules, lease, parts), _addresses(rules, older, older_parts)
+        for family, subnet in parts:
             other = older.subnets.of(family)
             if other is not None and overlaps(subnet, other):
                 return f"{subnet} overlaps the older lease {older.key}"
-            covered = next((address for address in _addresses(rules, older) if address in subnet), None)
+            covered = next((address for address in older_publics if address in subnet), None)
             if covered is not None:
                 return f"{subnet} contains {covered}, the public IP of lease {older.key}"
-        for family, other in _parts(rules, older):
-            inside = next((address for address in _addresses(rules, lease) if address in other), None)
+        for family, other in older_parts:
+            inside = next((address for address in publics if address in other), None)
             if inside is not None:
                 return f"public IP {inside} lies inside the older lease {older.key}"
             same = set(rules.claims(lease, family)) & set(rules.claims(older, family))
@@ -240,11 +288,6 @@ class Conflicts:
             if same and lease.subnets.of(family) is not None and rules.address(lease, family) != at:
                 return f"it claims {', '.join(map(str, same))}, which the older lease {older.key} of {at} has"
         return None
-
-
-def _as_network(address: Address) -> Network:
-    family = family_of(address)
-    return family.network(int(address), family.bits)
 
 
 def _age(lease: Lease) -> Tuple[int, str]:
