@@ -23,6 +23,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._gojson import (
     fold,
     quote,
     read_members,
+    squeeze,
 )
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     IPV4,
@@ -64,7 +65,7 @@ class Subnets:
     @cached_property
     def key(self) -> str:
         """The lease key of these subnets, as parse_key reads it."""
-        v4 = f"{self.v4.network_address}-{self.v4.prefixlen}" if self.v4 else "0.0.0.0-0"
+        v4 = f"{self.v4.network_address!s}-{self.v4.prefixlen}" if self.v4 else "0.0.0.0-0"
         if self.v6 is None:
             return v4
         return f"{v4}&{self.v6.network_address}-{self.v6.prefixlen}"
@@ -222,7 +223,7 @@ def _require_string(key: str, value: Value) -> str:
 
 
 def _read_backend_data(raw: Optional[str]) -> Optional[str]:
-    return None if raw is None or raw == "null" else compact(raw)
+    return None if raw is None or raw == "null" else squeeze(raw)
 
 
 def format_value(attributes: Attributes) -> str:

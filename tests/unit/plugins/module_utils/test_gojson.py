@@ -18,6 +18,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._gojson import (
     quote,
     read_members,
     read_text,
+    squeeze,
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -107,12 +108,21 @@ def test_encode_and_compact_change_no_value(value: object) -> None:
     assert json.loads(encode(value)) == value
     assert compact(json.dumps(value, indent=1, ensure_ascii=False)) == encode(value)
     assert compact(encode(value)) == encode(value)
+    assert squeeze(encode(value)) == encode(value)
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=5))
 def test_members_are_the_members(document: dict[str, object]) -> None:
     text = json.dumps(document, indent=2)
     assert {key: json.loads(raw) for key, raw in read_members(text)} == document
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=5), st.booleans())
+@example({"a": {"b": "}", "c": '"'}, "{": ",", "d": [1, {"e": 2}]}, False)
+def test_plain_text_has_the_same_members(document: dict[str, object], ascii_only: bool) -> None:
+    """Text without white space is split another way; with white space in front it never is."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=ascii_only)
+    assert read_members(text) == read_members(" " + text)
 
 
 @given(st.text() | st.binary() | st.text(alphabet='{}[]",:\\ud8a0 1'))

@@ -21,6 +21,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     family_of,
     first_usable,
     is_private,
+    name_unfit,
     overlaps,
     parse_address,
     parse_cidr,
@@ -30,7 +31,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     parse_ipv6_cidr,
     pick_free,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 IPV4_NETWORKS = st.builds(
@@ -47,6 +48,21 @@ IPV6_NETWORKS = st.builds(
 
 def make_pool(network: str, subnet_len: int, subnet_min: str, subnet_max: str) -> AddressPool:
     return AddressPool(ip_network(network), subnet_len, parse_address(subnet_min), parse_address(subnet_max))
+
+
+# --- addresses ---
+
+
+@given(st.ip_addresses() | st.sampled_from([0, 1, 0x7F000001, 2**31, 2**32 - 1]).map(IPv4Address))
+@example(IPv6Address("::1"))
+@example(IPv6Address("ff02::1"))
+@example(IPv6Address("fe80::1"))
+@example(IPv4Address("224.0.0.1"))
+@example(IPv4Address("240.0.0.1"))
+def test_what_cannot_be_a_host_is_what_ipaddress_says(address: Union[IPv4Address, IPv6Address]) -> None:
+    names = [name for name in ("unspecified", "loopback", "multicast") if getattr(address, f"is_{name}")]
+    broadcast = ["broadcast"] if address == IPv4Address("255.255.255.255") else []
+    assert [name_unfit(address)] == (names + broadcast or [""])
 
 
 # --- texts ---
