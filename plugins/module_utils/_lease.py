@@ -30,6 +30,8 @@ from ansible_collections.weft.flannel.plugins.module_utils._subnet import (
     Address,
     Family,
     Network,
+    make_ipv4,
+    make_ipv6,
     parse_ipv4,
     parse_ipv6,
 )
@@ -103,7 +105,7 @@ def _parse_v4(address_text: str, length_text: str) -> Optional[IPv4Network]:
     length = _parse_length(length_text, _LONGEST_V4)
     if length == 0 and int(address) == 0:
         return None
-    network = IPv4Network((int(address), length), strict=False)
+    network = make_ipv4(_clear_host_bits(address, length), length)
     _require_no_host_bits(address, network)
     return network
 
@@ -113,7 +115,7 @@ def _parse_v6(address_text: str, length_text: str) -> Optional[IPv6Network]:
     length = _parse_length(length_text, _LONGEST_V6)
     if length == 0 and int(address) == 0:
         return None
-    network = IPv6Network((int(address), length), strict=False)
+    network = make_ipv6(_clear_host_bits(address, length), length)
     _require_no_host_bits(address, network)
     return network
 
@@ -123,6 +125,11 @@ def _parse_length(text: str, longest: int) -> int:
     if len(digits) > 3 or int(digits) > longest:
         raise LeaseError("lease key", f"the length {text[:10]} is more than {longest}", _KEY_EXAMPLE)
     return int(digits)
+
+
+def _clear_host_bits(address: Address, length: int) -> int:
+    size = 1 << (address.max_prefixlen - length)
+    return int(address) // size * size
 
 
 def _require_no_host_bits(address: Address, network: Network) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from socket import AF_INET, inet_pton
 from typing import Iterable, Iterator, List, Mapping, Optional, Tuple, Union
@@ -43,9 +44,23 @@ class Family:
 
     def network(self, number: int, prefix_len: int) -> Network:
         """The network that starts at that number."""
-        if self.version == 4:
-            return IPv4Network((number, prefix_len))
-        return IPv6Network((number, prefix_len))
+        return make_ipv4(number, prefix_len) if self.version == 4 else make_ipv6(number, prefix_len)
+
+
+@lru_cache(maxsize=1 << 14)
+def make_ipv4(number: int, prefix_len: int) -> IPv4Network:
+    """The network that starts at that number. Raises ValueError if none does.
+
+    Whoever asks gets the same object, in a lease as in a route: of thousands, making them takes long, and two that are
+    one are compared at once.
+    """
+    return IPv4Network((number, prefix_len))
+
+
+@lru_cache(maxsize=1 << 14)
+def make_ipv6(number: int, prefix_len: int) -> IPv6Network:
+    """As make_ipv4."""
+    return IPv6Network((number, prefix_len))
 
 
 IPV4 = Family("ipv4", 4, 32)

@@ -31,6 +31,7 @@ from flanneld.leasing.conflicts import Rules
 from flanneld.leasing.etcd import EtcdSubnetManager
 from flanneld.leasing.peers import Outcome, Peers
 from flanneld.plan import NETLINK, desired_peer, make_scope, make_tables
+from flanneld.service import collect_seldom
 from flanneld.tables.notifications import KernelMessages, open_kernel_socket, read_news
 from flanneld.tables.underlay import read_underlay
 
@@ -142,6 +143,7 @@ def _open_nothing() -> Any:
 
 def main(arguments: List[str]) -> None:
     backend, hosts = arguments[0], int(arguments[1])
+    collect_seldom()
     enter_private_namespaces()
     add_underlay("eth0", f"{ADDRESS}/24")
     sh(f"ip address add {ON_LINK} dev eth0")

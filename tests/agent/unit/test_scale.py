@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from ipaddress import ip_interface, ip_network
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
@@ -27,6 +29,8 @@ from flanneld.instance import Instance
 from flanneld.leasing import LeaseChanges, LeaseListing
 from flanneld.leasing.etcd import EtcdSubnetManager
 from flanneld.leasing.peers import Outcome, Peers
+from flanneld.reconciler import Reconciler
+from flanneld.service import collect_seldom
 from flanneld.tables import Change, KernelError, Key, Notice
 from flanneld.tables.fdb import FdbEntry
 from flanneld.tables.neighbour import Neighbour
@@ -51,6 +55,7 @@ class Host:
         self.things: Dict[Key, Any] = {}
         self.changed = 0
         self.dumps = 0
+        self.notices: List[Notice] = []
 
     def dump(self) -> Dict[Key, Any]:
         self.dumps += 1
@@ -69,7 +74,7 @@ class Host:
         return {}
 
     def notice(self, message: Any) -> Optional[Notice]:
-        return None
+        return self.notices[message] if self.notices else None
 
 
 def make_lease(number: int) -> Lease:
@@ -100,6 +105,10 @@ class Agent:
             self._reconciler.forget(key)
         for one in outcome.accepted:
             self._reconciler.want(one.key, vxlan.desired_for(self._node, one, UNDERLAY))
+        self._reconciler.reconcile()
+
+    def look_again(self) -> None:
+        self._reconciler.mark_all()
         self._reconciler.reconcile()
 
     def see(self, one: Lease, there: bool) -> None:
@@ -146,6 +155,39 @@ def test_a_peer_costs_as_many_calls_among_many_as_among_few(agents: List[Agent],
     few, many = counts
     # what the first event of all fills in once may differ by a handful
     assert abs(many - few) < 0.1 * few, counts
+
+
+def test_the_kernel_s_objects_are_kept_as_those_that_are_wanted() -> None:
+    """One of each takes half the memory of two; what is equal is taken for what is wanted, whoever made it."""
+    wanted = [
+        Neighbour("flannel.1", ip_address("10.5.0.0") + number, "02:00:00:00:00:01") for number in range(3)
+    ]
+    host = Host(Neighbour)
+    host.things = {one.key: replace(one) for one in wanted[:2]}
+    reconciler = Reconciler([host])
+    reconciler.want("a peer", wanted)
+    reconciler.mark_all()
+    reconciler.reconcile()
+    assert host.changed == 1
+    (state,) = reconciler._states
+    assert [state.actual[one.key] is one for one in wanted] == [True] * 3
+    host.notices = [Notice(one.key, replace(one)) for one in wanted]
+    for number in range(3):
+        reconciler.note(number)
+    assert [state.actual[one.key] is one for one in wanted] == [True] * 3
+
+
+def test_thousands_of_peers_are_not_looked_through_for_garbage_at_every_pass() -> None:
+    before = gc.get_threshold()
+    agent = Agent(MANY)
+    collect_seldom()
+    try:
+        gc.collect()
+        seen = [one["collections"] for one in gc.get_stats()]
+        agent.look_again()
+        assert [one["collections"] for one in gc.get_stats()] == seen
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_lease_that_says_the_same_again_is_not_parsed_again() -> None:

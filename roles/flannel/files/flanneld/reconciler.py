@@ -85,7 +85,7 @@ class _TableState:
     def learn(self, key: Key, current: Any) -> None:
         """What exists under a key now, None for nothing."""
         if key in self.wanted:
-            self._compare(key, current)
+            current = self._compare(key, current)
         if current is not None and (key in self.wanted or self.table.owns(current)):
             self.actual[key] = current
         else:
@@ -94,25 +94,27 @@ class _TableState:
 
     def learn_all(self, current: Mapping[Key, Any]) -> None:
         """What exists now, everything."""
-        for key in self.wanted:
-            self._compare(key, current.get(key))
-        self.actual = {
-            key: thing for key, thing in current.items() if key in self.wanted or self.table.owns(thing)
-        }
-        self.leftovers = self.actual.keys() - self.wanted.keys()
+        compared = ((key, self._compare(key, current.get(key))) for key in self.wanted)
+        actual = {key: thing for key, thing in compared if thing is not None}
+        self.leftovers = {key for key in current.keys() - self.wanted.keys() if self.table.owns(current[key])}
+        actual.update((key, current[key]) for key in self.leftovers)
+        self.actual = actual
         solved = self.failures.keys() - self.suspects.keys() - self.leftovers
         for key in solved:
             del self.failures[key]
 
-    def _compare(self, key: Key, current: Any) -> None:
+    def _compare(self, key: Key, current: Any) -> Any:
+        """What exists is as it should be, or suspect. Returns it; of two equal objects the one that is wanted, because
+        one of each takes half the memory of two."""
         wanted = self.wanted[key]
         if current == wanted:
             self.suspects.pop(key, None)
             self.drift.pop(key, None)
-            return
+            return wanted
         if key not in self.suspects and self.actual.get(key) == wanted:
             self.drift[key] = "was missing, put back" if current is None else "was changed, put right"
         self.suspects[key] = None
+        return current
 
     def _sort_leftover(self, key: Key) -> None:
         if key in self.actual and key not in self.wanted:

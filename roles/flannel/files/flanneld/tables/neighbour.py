@@ -72,8 +72,8 @@ class NeighbourTable:
             with RouteSocket() as kernel:
                 for family in (socket.AF_INET, socket.AF_INET6):
                     for message in kernel.dump(RTM_GETNEIGH, NDMSG.pack(family, 0, 0, 0, 0)):
-                        neighbour = self._parse(message, remembered)
-                        if neighbour is not None and _is_permanent(message):
+                        neighbour = self._parse(message, remembered) if _is_permanent(message) else None
+                        if neighbour is not None:
                             found[neighbour.key] = neighbour
         except OSError as error:
             raise explain_os_error("neighbours", error) from error

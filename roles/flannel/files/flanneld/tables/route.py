@@ -13,7 +13,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address, Network
+from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Network
 
 from . import Change, KernelError, Key, Notice, Object
 from .bulk import IndexOf, apply_in_bulk, describe_change
@@ -219,7 +219,9 @@ def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optio
         metric = 0
     single = RTA_OIF in attributes and RTA_MULTIPATH not in attributes and kind not in _TYPES_WITHOUT_DEVICE
     return Route(
-        destination=ip_network((packed, length)),
+        destination=(IPV4 if family == socket.AF_INET else IPV6).network(
+            int.from_bytes(packed, "big"), length
+        ),
         gateway=address_from(attributes[RTA_GATEWAY]) if single and RTA_GATEWAY in attributes else None,
         device=name(U32.unpack(attributes[RTA_OIF])[0]) if single else "",
         onlink=bool(flags & _RTNH_F_ONLINK),

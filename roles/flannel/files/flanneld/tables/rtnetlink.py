@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 import struct
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import ClassVar, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
@@ -70,9 +70,10 @@ def pack_attribute(kind: int, value: bytes) -> bytes:
 def parse_attributes(body: bytes, offset: int) -> Dict[int, bytes]:
     """Attributes of a message body behind its family header, or of a nested attribute (offset 0)."""
     found: Dict[int, bytes] = {}
-    end = len(body)
-    while offset + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+    end = len(body) - 4
+    unpack = _ATTRIBUTE.unpack_from
+    while offset <= end:
+        length, kind = unpack(body, offset)
         if length < 4:
             break
         found[kind & 0x3FFF] = body[offset + 4 : offset + length]  # without NLA_F_NESTED, NLA_F_NET_BYTEORDER
@@ -93,7 +94,7 @@ def parse_messages(data: bytes) -> Iterator[Tuple[int, Message]]:
 
 def address_from(packed: bytes) -> Address:
     """The address of an attribute of 4 or 16 bytes."""
-    return ip_address(packed)
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def text_from(packed: bytes) -> str:
