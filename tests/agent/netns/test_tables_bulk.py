@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address, ip_network
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
@@ -15,6 +16,7 @@ from flanneld.tables import Change
 from flanneld.tables.fdb import FdbEntry, FdbTable
 from flanneld.tables.link import LinkTable
 from flanneld.tables.neighbour import Neighbour, NeighbourTable
+from flanneld.tables.notifications import KernelMessages, open_kernel_socket, read_news
 from flanneld.tables.route import (
     PROTOCOL_FLANNEL,
     Route,
@@ -210,3 +212,23 @@ def test_only_ipv4_routes_to_gateways_differ() -> None:
         Route(ip_network("fd05::/64"), ip_address("2001:db8::3"), "eth0"),
     ]
     assert [spread(thing) for thing in others] == others
+
+
+def test_the_echo_of_many_writes_asks_for_few_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a device is three calls of the system, and each write is announced to us."""
+    asked: List[int] = []
+    find = socket.if_indextoname
+
+    def see(index: int) -> str:
+        asked.append(index)
+        return find(index)
+
+    table = RouteTable(SCOPE)
+    routes = [Route(subnet(number), gateway(number), "eth0") for number in range(PEERS)]
+    with open_kernel_socket() as kernel:
+        assert table.apply(make(routes)) == {}
+        monkeypatch.setattr(socket, "if_indextoname", see)
+        batches = [news for news in read_news(kernel) if isinstance(news, KernelMessages)]
+    noticed = [table.notice(message) for batch in batches for message in batch.messages]
+    assert [notice.current for notice in noticed if notice is not None] == routes
+    assert len(asked) == len(batches)

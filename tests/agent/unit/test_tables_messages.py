@@ -6,13 +6,24 @@
 from __future__ import annotations
 
 import errno
+import socket
+import struct
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from flanneld.tables.device import OtherLink
 from flanneld.tables.refusal import explain_refusal
-from flanneld.tables.rtnetlink import mac_from, pack_attribute, pack_mac, parse_attributes, parse_messages
+from flanneld.tables.route import RTA_DST, RTA_GATEWAY, RTA_OIF, RTMSG, TABLE_MAIN, Route, parse_route
+from flanneld.tables.rtnetlink import (
+    RTM_NEWROUTE,
+    mac_from,
+    pack_attribute,
+    pack_mac,
+    parse_attributes,
+    parse_messages,
+    remember_names,
+)
 from flanneld.tables.vxlan_link import VxlanLink
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +46,35 @@ def test_attributes_come_back(attributes: dict[int, bytes]) -> None:
 
 def test_nested_and_byte_order_flags_are_no_part_of_the_kind() -> None:
     assert parse_attributes(pack_attribute(0x8012, b"x"), 0) == {0x12: b"x"}
+
+
+def test_thousands_of_messages_about_a_device_ask_for_its_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def see(index: int) -> str:
+        asked.append(index)
+        return "flannel.1"
+
+    monkeypatch.setattr(socket, "if_indextoname", see)
+    routes = [
+        Route(ip_network(f"10.5.{number}.0/24"), ip_address("10.5.0.0"), "flannel.1") for number in range(256)
+    ]
+    data = b"".join(pack(route) for route in routes)
+    together = remember_names()
+    assert [parse_route(message) for _sequence, message in parse_messages(data, together)] == routes
+    assert asked == [7]
+
+
+def pack(route: Route) -> bytes:
+    """As the kernel tells it, with flannel.1 as the seventh device."""
+    body = RTMSG.pack(socket.AF_INET, 24, 0, 0, TABLE_MAIN, route.protocol, route.scope, route.type, 0)
+    for kind, value in (
+        (RTA_DST, route.destination.network_address.packed),
+        (RTA_GATEWAY, ip_address("10.5.0.0").packed),
+        (RTA_OIF, struct.pack("=I", 7)),
+    ):
+        body += pack_attribute(kind, value)
+    return struct.pack("=IHHII", 16 + len(body), RTM_NEWROUTE, 0, 0, 0) + body
 
 
 def test_mac_addresses() -> None:

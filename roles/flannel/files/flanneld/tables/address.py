@@ -25,7 +25,6 @@ from .rtnetlink import (
     U32,
     Message,
     RouteSocket,
-    name_of,
     pack_attribute,
     parse_attributes,
 )
@@ -91,7 +90,7 @@ class AddressTable:
 def parse_address(message: Message) -> Optional[LinkAddress]:
     """The address of an RTM_NEWADDR or RTM_DELADDR; None if its device is gone already."""
     family, length, _flags, _scope, index = IFADDRMSG.unpack_from(message.body)
-    device = name_of(index)
+    device = message.name(index)
     attributes = parse_attributes(message.body, IFADDRMSG.size)
     # On a point-to-point device IFA_ADDRESS is the other end and IFA_LOCAL ours; IPv6 may have the first only.
     packed = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS))

@@ -8,8 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address
 
@@ -27,7 +26,6 @@ from .rtnetlink import (
     RouteSocket,
     address_from,
     mac_from,
-    name_of,
     pack_attribute,
     pack_mac,
     parse_attributes,
@@ -70,8 +68,7 @@ class FdbTable:
                 messages = kernel.dump(RTM_GETNEIGH, NDMSG.pack(socket.AF_BRIDGE, 0, 0, 0, 0))
         except OSError as error:
             raise explain_os_error("FDB entries", error) from error
-        remembered = lru_cache(maxsize=None)(name_of)
-        parsed = (self._parse(message, remembered) for message in messages if _is_permanent(message))
+        parsed = (self._parse(message) for message in messages if _is_permanent(message))
         return {entry.key: entry for entry in parsed if entry is not None}
 
     def owns(self, thing: FdbEntry) -> bool:
@@ -89,15 +86,12 @@ class FdbTable:
         exists = message.type == RTM_NEWNEIGH and _is_permanent(message)
         return Notice(entry.key, entry if exists else None)
 
-    def _parse(self, message: Message, name: Callable[[int], str] = name_of) -> Optional[FdbEntry]:
-        """The entry, in any state; None if it is not on a device of ours, or has no destination.
-
-        name: gives the name of a device by its index.
-        """
+    def _parse(self, message: Message) -> Optional[FdbEntry]:
+        """The entry, in any state; None if it is not on a device of ours, or has no destination."""
         family, index, _state, flags, _kind = NDMSG.unpack_from(message.body)
         if family != socket.AF_BRIDGE or not flags & _NTF_SELF:
             return None
-        device = name(index)
+        device = message.name(index)
         if device not in self._scope.devices:
             return None
         attributes = parse_attributes(message.body, NDMSG.size)

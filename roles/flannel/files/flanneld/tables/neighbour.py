@@ -9,8 +9,7 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address
 
@@ -27,7 +26,6 @@ from .rtnetlink import (
     RouteSocket,
     address_from,
     mac_from,
-    name_of,
     pack_attribute,
     pack_mac,
     parse_attributes,
@@ -67,12 +65,11 @@ class NeighbourTable:
 
     def dump(self) -> Dict[Key, Neighbour]:
         found: Dict[Key, Neighbour] = {}
-        remembered = lru_cache(maxsize=None)(name_of)
         try:
             with RouteSocket() as kernel:
                 for family in (socket.AF_INET, socket.AF_INET6):
                     for message in kernel.dump(RTM_GETNEIGH, NDMSG.pack(family, 0, 0, 0, 0)):
-                        neighbour = self._parse(message, remembered) if _is_permanent(message) else None
+                        neighbour = self._parse(message) if _is_permanent(message) else None
                         if neighbour is not None:
                             found[neighbour.key] = neighbour
         except OSError as error:
@@ -94,15 +91,12 @@ class NeighbourTable:
         exists = message.type == RTM_NEWNEIGH and _is_permanent(message)
         return Notice(neighbour.key, neighbour if exists else None)
 
-    def _parse(self, message: Message, name: Callable[[int], str] = name_of) -> Optional[Neighbour]:
-        """The entry, in any state; None if it is an FDB or proxy entry, or on a device that is not ours.
-
-        name: gives the name of a device by its index.
-        """
+    def _parse(self, message: Message) -> Optional[Neighbour]:
+        """The entry, in any state; None if it is an FDB or proxy entry, or on a device that is not ours."""
         family, index, _state, flags, _kind = NDMSG.unpack_from(message.body)
         if family not in (socket.AF_INET, socket.AF_INET6) or flags & _NTF_PROXY:
             return None
-        device = name(index)
+        device = message.name(index)
         if device not in self._scope.devices:
             return None
         attributes = parse_attributes(message.body, NDMSG.size)

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, List, Tuple, Union
 
-from .rtnetlink import NETLINK_ROUTE, Message, parse_messages
+from .rtnetlink import NETLINK_ROUTE, Message, parse_messages, remember_names
 from .xfrm import NETLINK_XFRM, POLICY_GROUP
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ def read_news(kernel: socket.socket) -> List[Union[KernelMessages, Notifications
     """All that can be read from the socket now, without waiting. Raises OSError if it is broken."""
     news: List[Union[KernelMessages, NotificationsLost]] = []
     messages: List[Message] = []
+    name = remember_names()
     while len(messages) < _POST_AT_MOST:
         try:
             data = kernel.recv(_RECEIVE_BYTES)
@@ -140,7 +141,7 @@ def read_news(kernel: socket.socket) -> List[Union[KernelMessages, Notifications
             log.warning("kernel notifications were lost; everything is read again")
             news.append(NotificationsLost())
             continue
-        messages += [message for _sequence, message in parse_messages(data)]
+        messages += [message for _sequence, message in parse_messages(data, name)]
     if messages:
         news.append(KernelMessages(tuple(messages)))
     return news

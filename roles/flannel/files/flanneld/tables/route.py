@@ -9,9 +9,8 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import ip_network
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4, IPV6, Address, Network
 
@@ -28,7 +27,6 @@ from .rtnetlink import (
     Message,
     RouteSocket,
     address_from,
-    name_of,
     pack_attribute,
     parse_attributes,
 )
@@ -190,23 +188,19 @@ class RouteTable:
 def read_routes() -> Tuple[Route, ...]:
     """Table main of both families, in the kernel's order. Raises KernelError."""
     routes: List[Route] = []
-    remembered = lru_cache(maxsize=None)(name_of)
     try:
         with RouteSocket() as kernel:
             for family in (socket.AF_INET, socket.AF_INET6):
                 body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-                parsed = (parse_route(message, remembered) for message in kernel.dump(RTM_GETROUTE, body))
+                parsed = (parse_route(message) for message in kernel.dump(RTM_GETROUTE, body))
                 routes += [route for route in parsed if route is not None]
     except OSError as error:
         raise explain_os_error("routes of table main", error) from error
     return tuple(routes)
 
 
-def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optional[Route]:
-    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not of table main, or only for one TOS.
-
-    name: gives the name of a device by its index.
-    """
+def parse_route(message: Message) -> Optional[Route]:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE; None if it is not of table main, or only for one TOS."""
     family, length, _source_length, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(message.body)
     if table != TABLE_MAIN or tos or flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6):
         return None
@@ -223,7 +217,7 @@ def parse_route(message: Message, name: Callable[[int], str] = name_of) -> Optio
             int.from_bytes(packed, "big"), length
         ),
         gateway=address_from(attributes[RTA_GATEWAY]) if single and RTA_GATEWAY in attributes else None,
-        device=name(U32.unpack(attributes[RTA_OIF])[0]) if single else "",
+        device=message.name(U32.unpack(attributes[RTA_OIF])[0]) if single else "",
         onlink=bool(flags & _RTNH_F_ONLINK),
         scope=scope,
         protocol=protocol,

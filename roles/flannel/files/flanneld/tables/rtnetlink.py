@@ -15,9 +15,22 @@ import errno
 import os
 import socket
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
-from typing import ClassVar, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
+from typing import (
+    Callable,
+    ClassVar,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import Address
 
@@ -47,12 +60,28 @@ _WRITES_PER_SEND = 128  # if the kernel refuses all, its answers fit the default
 _DUMP_ATTEMPTS = 10
 
 
+def name_of(index: int) -> str:
+    """Name of the device with this index, "" if there is none (any more)."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
+
+
+def remember_names() -> Callable[[int], str]:
+    """name_of for messages that came together: they name few devices thousands of times, and each name is three calls
+    of the system."""
+    return lru_cache(maxsize=None)(name_of)
+
+
 class Message(NamedTuple):
-    """One netlink message. body: family header and attributes, as in the kernel headers."""
+    """One netlink message. body: family header and attributes, as in the kernel headers. name: gives the name of a
+    device by the index in the body, "" if there is none (any more)."""
 
     type: int
     flags: int
     body: bytes
+    name: Callable[[int], str] = name_of
 
 
 class Refusal(NamedTuple):
@@ -81,14 +110,14 @@ def parse_attributes(body: bytes, offset: int) -> Dict[int, bytes]:
     return found
 
 
-def parse_messages(data: bytes) -> Iterator[Tuple[int, Message]]:
-    """The (sequence number, message) pairs of one datagram."""
+def parse_messages(data: bytes, name: Callable[[int], str] = name_of) -> Iterator[Tuple[int, Message]]:
+    """The (sequence number, message) pairs of one datagram. name: as in Message."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             break
-        yield sequence, Message(kind, flags, data[offset + _HEADER.size : offset + length])
+        yield sequence, Message(kind, flags, data[offset + _HEADER.size : offset + length], name)
         offset += (length + 3) & ~3
 
 
@@ -110,14 +139,6 @@ def mac_from(packed: bytes) -> str:
 def pack_mac(mac: str) -> bytes:
     """The six bytes of "c6:d2:32:6f:8f:44"."""
     return bytes.fromhex(mac.replace(":", ""))
-
-
-def name_of(index: int) -> str:
-    """Name of the device with this index, "" if there is none (any more)."""
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return ""
 
 
 def index_of(name: str) -> int:
@@ -166,9 +187,9 @@ class NetlinkSocket:
     def _dump_once(self, kind: int, body: bytes) -> Optional[List[Message]]:
         sequence = self._send([(kind, NLM_F_REQUEST | NLM_F_DUMP, body)])
         messages: List[Message] = []
-        whole = True
+        whole, name = True, remember_names()
         while True:
-            for answered, message in parse_messages(self._socket.recv(_RECEIVE_BYTES)):
+            for answered, message in parse_messages(self._socket.recv(_RECEIVE_BYTES), name):
                 if answered != sequence:
                     continue
                 whole = whole and not message.flags & _NLM_F_DUMP_INTR

@@ -58,7 +58,6 @@ from .rtnetlink import (
     Message,
     RouteSocket,
     address_from,
-    name_of,
     pack_attribute,
     parse_attributes,
     text_from,
@@ -114,7 +113,7 @@ class Underlay:
             return index == self.index or text_from(attributes.get(IFLA_IFNAME, b"")) in self._devices
         if message.type in (RTM_NEWADDR, RTM_DELADDR):
             index = IFADDRMSG.unpack_from(message.body)[4]
-            return index == self.index or name_of(index) in self._devices or not _is_link_local(message)
+            return index == self.index or message.name(index) in self._devices or not _is_link_local(message)
         return False
 
     @property
