@@ -29,13 +29,17 @@ def parse_mac(text: str) -> str:
 
     A group address or all zeros is refused: as an FDB entry either would draw other peers' frames.
     """
-    subject = f"MAC address {quote(text)}"
-    example = "write the MAC of the peer's VXLAN device, such as c6:d2:32:6f:8f:44"
-    if not _MAC_TEXT.fullmatch(text):
-        raise AddressError(subject, "is not six hexadecimal octets", example)
     mac = text.replace("-", ":").lower()
-    if int(mac[:2], 16) & _MULTICAST_BIT:
-        raise AddressError(subject, "is a group address", example)
-    if mac == "00:00:00:00:00:00":
-        raise AddressError(subject, "is all zeros", example)
+    fault = _find_fault(text, mac)
+    if fault:
+        example = "write the MAC of the peer's VXLAN device, such as c6:d2:32:6f:8f:44"
+        raise AddressError(f"MAC address {quote(text)}", fault, example)
     return mac
+
+
+def _find_fault(text: str, mac: str) -> str:
+    if not _MAC_TEXT.fullmatch(text):
+        return "is not six hexadecimal octets"
+    if int(mac[:2], 16) & _MULTICAST_BIT:
+        return "is a group address"
+    return "is all zeros" if mac == "00:00:00:00:00:00" else ""

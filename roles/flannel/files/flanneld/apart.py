@@ -63,6 +63,9 @@ class DividedReconciler:
     # --- what Reconciler has
 
     def want(self, owner: Hashable, objects: Iterable[Object]) -> None:
+        if not self.is_divided:  # as a rule
+            self._near.want(owner, objects)
+            return
         near: List[Object] = []
         far: List[Object] = []
         for thing in objects:
