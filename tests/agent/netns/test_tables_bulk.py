@@ -19,6 +19,7 @@ from flanneld.tables.neighbour import Neighbour, NeighbourTable
 from flanneld.tables.notifications import KernelMessages, open_kernel_socket, read_news
 from flanneld.tables.route import (
     PROTOCOL_FLANNEL,
+    PROTOCOL_KERNEL,
     Route,
     RouteTable,
     blackhole_route,
@@ -197,12 +198,28 @@ def test_a_network_that_grows_or_shrinks_moves_its_routes(grows: bool) -> None:
 
 def test_a_connected_network_is_refused_whatever_the_metric() -> None:
     """Its route would come before ours, and packets for the peer would stay on this host."""
-    sh(f"ip address add {subnet(3).network_address + 1}/26 dev eth0")
     table = RouteTable(SCOPE)
-    for route in (Route(subnet(3), gateway(3), "eth0"), spread(Route(subnet(3), gateway(3), "eth0"))):
+    plain = Route(subnet(3), gateway(3), "eth0")
+    assert table.apply(make([spread(plain)])) == {}
+    assert spread(plain).key in table.dump()
+    sh(f"ip address add {subnet(3).network_address + 1}/26 dev eth0")
+    assert spread(plain).key not in table.dump(), "so that it is tried again, and told"
+    for route in (plain, spread(plain)):
         before = table.dump().get(route.key)
         (error,) = table.apply([Change(route.key, before, route)]).values()
         assert f"{subnet(3)} is a connected network of eth0 on this host" in str(error)
+
+
+def test_a_connected_network_behind_ours_is_left_there() -> None:
+    """NetworkManager gives them a metric; and IPv6 has one that may be any of ours."""
+    sh(f"ip address add {subnet(3).network_address + 1}/26 dev eth0 metric 250")
+    sh("ip address add fd05:0:0:ff::1/64 dev eth0 nodad")
+    table, route = RouteTable(SCOPE), spread(Route(subnet(3), gateway(3), "eth0"))
+    connected = {key for key, thing in table.dump().items() if thing.protocol == PROTOCOL_KERNEL}
+    assert len([key for key in connected if key[2] in (250, 256)]) > 1
+    assert table.apply(make([route])) == {}
+    assert table.dump()[route.key] == route
+    assert connected <= table.dump().keys()
 
 
 def test_only_ipv4_routes_to_gateways_differ() -> None:

@@ -111,8 +111,13 @@ def spread(thing: Object) -> Object:
     """
     if not isinstance(thing, Route) or thing.gateway is None or thing.gateway.version == 6:
         return thing
-    number = int(thing.destination.network_address) >> (32 - thing.destination.prefixlen)
-    return Route(thing.destination, thing.gateway, thing.device, thing.onlink, metric=1 + number % _SPREAD)
+    metric = _choose_metric(thing.destination)
+    return Route(thing.destination, thing.gateway, thing.device, thing.onlink, metric=metric)
+
+
+def _choose_metric(destination: Network) -> int:
+    number = int(destination.network_address) >> (destination.max_prefixlen - destination.prefixlen)
+    return 1 + number % _SPREAD
 
 
 class RouteTable:
@@ -129,9 +134,14 @@ class RouteTable:
         found: Dict[Key, Route] = {}
         for route in read_routes():
             found.setdefault(route.key, route)  # of equal keys the kernel uses the first
-        self._connected = {
-            route.destination: route for route in found.values() if route.protocol == PROTOCOL_KERNEL
-        }
+        self._connected = {}
+        for route in found.values():
+            if route.protocol == PROTOCOL_KERNEL and route.destination.version == 4:
+                self._connected.setdefault(route.destination, route)
+        for destination, connected in self._connected.items():
+            metric = _choose_metric(destination)
+            if connected.metric < metric:  # a route of ours behind it is as good as none
+                found.pop((destination.network_address.packed, destination.prefixlen, metric), None)
         return found
 
     def owns(self, thing: Route) -> bool:
@@ -172,9 +182,10 @@ class RouteTable:
         if change.before is not None:
             return change.before if change.before.protocol == PROTOCOL_KERNEL else None
         route: Optional[Route] = change.after
-        if route is None or route.metric in (0, _LAST_METRIC):
+        if route is None or route.gateway is None:
             return None
-        return self._connected.get(route.destination)
+        connected = self._connected.get(route.destination)
+        return connected if connected is not None and connected.metric < route.metric else None
 
     def notice(self, message: object) -> Optional[Notice]:
         if not isinstance(message, Message) or message.type not in (RTM_NEWROUTE, RTM_DELROUTE):
