@@ -14,6 +14,7 @@ from typing import Iterator, List, Optional
 import pytest
 from flanneld.tables.udp_kernel import try_programs
 
+from tests.support.asking import read_report
 from tests.support.kernel import add_underlay, fresh_namespace
 from tests.support.node import Node
 from tests.support.traffic import assert_ping
@@ -53,6 +54,22 @@ def held_still(*nodes: Node) -> Iterator[None]:
     finally:
         for node in nodes:
             os.kill(node.agent.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def single_frames(*nodes: Node, checksums: str = "on") -> Iterator[None]:
+    """No larger pieces on the wire between them meanwhile. checksums: "off": they are finished, as on a real one."""
+    for node in nodes:
+        node.host.execute("ethtool", "-K", "eth0", "tso", "off", "gso", "off", "tx", checksums)
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.host.execute("ethtool", "-K", "eth0", "tx", "on", "tso", "on", "gso", "on")
+
+
+def count_joined(node: Node) -> int:
+    return int(read_report(node.agent)["udp"]["joined_packets"])
 
 
 def programs_of(node: Node) -> List[str]:

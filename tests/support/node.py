@@ -14,7 +14,9 @@ from tests.support.netns import Container, Host
 
 PREFIX = "/coreos.com/network"
 OUR_ROUTE = re.compile(r"\bproto (102|flannel)\b")
-OUR_NAME = re.compile(r"\bflannel(-v6)?\.1\b|\bflannel\.ipip\b|\bflannel0\b|\bFLANNEL-")
+OUR_NAME = re.compile(
+    r"\bflannel(-v6)?\.1\b|\bflannel\.ipip\b|\bflannel0\b|\bflannel-(join|gro)\b|\bFLANNEL-"
+)
 DEVICES = {"flannel.1": "-4", "flannel-v6.1": "-6", "flannel.ipip": "-4", "flannel0": "-4"}
 """Our devices, and what `ip` is told to see the addresses of their family only."""
 

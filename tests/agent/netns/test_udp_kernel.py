@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import socket
 import struct
 from typing import Iterator
@@ -14,7 +16,14 @@ import pytest
 
 from tests.support.agent import BUNDLE, PYTHON
 from tests.support.asking import ask, read_report
-from tests.support.bpf import held_still, know_each_other, programs_of, require_programs
+from tests.support.bpf import (
+    count_joined,
+    held_still,
+    know_each_other,
+    programs_of,
+    require_programs,
+    single_frames,
+)
 from tests.support.cluster import Cluster
 from tests.support.netns import OUTSIDE_ADDRESS
 from tests.support.node import Node
@@ -25,6 +34,13 @@ from tests.support.traffic import (
 )
 
 MTU = 1500 - 28
+COUNTING = """\
+table ip seen {{
+    chain forward {{
+        type filter hook forward priority 0
+        ip daddr {target} iifname flannel0 counter
+    }}
+}}"""
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103  # linux/udp.h
 
 
@@ -55,18 +71,40 @@ def test_the_kernel_forwards_alone(pair: Cluster) -> None:
     assert source_seen(one.container, pair.switch, OUTSIDE_ADDRESS) == str(one.host.address)
 
 
-@pytest.mark.parametrize("offload", ["on", "off"])
-def test_with_and_without_larger_pieces_on_the_wire(pair: Cluster, offload: str) -> None:
+@pytest.mark.parametrize("checksums", ["on", "off"])
+def test_single_frames_of_tcp_are_joined(pair: Cluster, checksums: str) -> None:
+    """And seen once on their way, as what they are: by a firewall, and under the container's own address."""
     one, two = pair.nodes
-    for node in (one, two):
-        node.host.execute("ethtool", "-K", "eth0", "tso", offload, "gso", offload, "tx", offload)
+    joined = count_joined(two)
+    two.host.execute("nft", COUNTING.format(target=two.container.address))
     try:
-        with held_still(one, two):
+        with single_frames(one, two, checksums=checksums), held_still(one, two):
             assert_transfer(one.container, two.container, 5_000_000)
             assert_transfer(two.container, one.container, 5_000_000)
+            seen_from = source_seen(one.container, two.container, two.container.address)
+        shown = two.host.execute("nft", "list", "table", "ip", "seen")
     finally:
-        for node in (one, two):
-            node.host.execute("ethtool", "-K", "eth0", "tx", "on", "tso", "on", "gso", "on")
+        two.host.execute("nft", "delete table ip seen")
+    seen = int(shown.split("bytes ")[1].split()[0])
+    assert 5_000_000 < seen < 6_000_000, shown
+    assert seen_from == str(one.container.address)
+    assert count_joined(two) > joined
+
+
+def test_larger_pieces_on_the_wire_stay_what_they_are(pair: Cluster) -> None:
+    """They go straight, and do not pass a device that would cut them up."""
+    one, two = pair.nodes
+    before = count_into_pair(two)
+    with held_still(one, two):
+        assert_transfer(one.container, two.container, 5_000_000)
+        assert_transfer(two.container, one.container, 5_000_000)
+    assert count_into_pair(two) - before < 2_500_000
+
+
+def count_into_pair(node: Node) -> int:
+    """Bytes."""
+    (shown,) = json.loads(node.host.execute("ip", "-j", "-s", "link", "show", "flannel-join"))
+    return int(shown["stats64"]["tx"]["bytes"])
 
 
 def test_larger_pieces_of_datagrams_and_fragments_arrive(pair: Cluster) -> None:
@@ -96,11 +134,15 @@ def test_what_it_says_of_itself(pair: Cluster) -> None:
         }  # fmt: skip
         udp = read_report(node.agent)["udp"]
         assert (udp["datapath"], udp["why"]) == ("kernel", "a trial went well")
+        assert (udp["joining"], udp["why_joining"]) == (True, "a trial went well")
+        assert re.search(r"joined +\d+ packets: a trial went well", flanneld(node, "status"))
+        node.agent.wait_log("udp: TCP packets are joined: a trial went well")
         assert "forwarded   by the kernel: a trial went well" in flanneld(node, "status")
         node.agent.wait_log("udp: forwarding in the kernel: a trial went well")
         assert len(programs_of(node)) == 2
     _code, page = ask(one.agent, "/metrics")
     assert 'flannel_udp_datapath_info{datapath="kernel",why="a trial went well"} 1.0' in page
+    assert 'flannel_udp_joining_info{joining="true",why="a trial went well"} 1.0' in page
     before = [read_report(node.agent)["udp"] for node in (one, two)]
     with held_still(one, two):
         assert_transfer(one.container, two.container, 3_000_000)
@@ -111,12 +153,15 @@ def test_what_it_says_of_itself(pair: Cluster) -> None:
 
 def test_a_strict_reverse_path_filter_has_nothing_against_it(pair: Cluster) -> None:
     one, two = pair.nodes
-    devices = [(node, device) for node in (one, two) for device in ("all", "eth0", "flannel0", "docker0")]
+    names = ("all", "eth0", "flannel0", "flannel-join", "flannel-gro", "docker0")
+    devices = [(node, device) for node in (one, two) for device in names]
     for node, device in devices:
         node.host.sysctl(f"net.ipv4.conf.{device}.rp_filter", 1)
     try:
-        assert_transfer(one.container, two.container, 1_000_000)
-        assert_transfer(two.container, one.container, 1_000_000)
+        for frames in (contextlib.nullcontext(), single_frames(one, two)):
+            with frames:
+                assert_transfer(one.container, two.container, 1_000_000)
+                assert_transfer(two.container, one.container, 1_000_000)
     finally:
         for node, device in devices:
             node.host.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)

@@ -14,7 +14,14 @@ import pytest
 
 from tests.support.agent import BUNDLE, PYTHON
 from tests.support.asking import read_report
-from tests.support.bpf import held_still, know_each_other, programs_of, require_programs
+from tests.support.bpf import (
+    count_joined,
+    held_still,
+    know_each_other,
+    programs_of,
+    require_programs,
+    single_frames,
+)
 from tests.support.cluster import Cluster
 from tests.support.netns import Container
 from tests.support.node import Node
@@ -133,6 +140,23 @@ def test_what_is_taken_away_is_put_back_under_traffic(cluster: Cluster) -> None:
     know_each_other(one, two)
 
 
+def test_without_joining_the_pair_goes(cluster: Cluster) -> None:
+    cluster.configure("udp")
+    one, two = cluster.join(1, 2)
+    know_each_other(one, two)
+    one.agent.stop()
+    one.agent.arguments = (*one.agent.arguments, "--udp-gro=off")
+    one.agent.forget()
+    one.agent.start()
+    one.agent.wait_ready()
+    wait_until(lambda: "flannel-gro" not in one.host.ip("link"), "the pair has gone")
+    udp = read_report(one.agent)["udp"]
+    assert (udp["datapath"], udp["joining"], udp["why_joining"]) == ("kernel", False, "asked for")
+    with single_frames(one, two), held_still(one, two):
+        assert_transfer(two.container, one.container, 3_000_000)
+    assert count_joined(one) == 0
+
+
 def count_repairs(node: Node) -> int:
     (table,) = [one for one in read_report(node.agent)["tables"] if one["name"] == "udp kernel path"]
     return int(table["repairs"])
@@ -145,10 +169,11 @@ def test_cleanup_leaves_nothing(cluster: Cluster) -> None:
     one.agent.stop()
     assert len(programs_of(one)) == 2
     said = one.host.execute(PYTHON, str(BUNDLE), "cleanup", *one.agent.arguments)
-    assert "udp kernel path flannel0: egress of flannel0, ingress of eth0" in said
+    assert "udp kernel path flannel0: egress of flannel0, ingress of eth0, ingress of flannel-gro" in said
+    assert "link flannel-join" in said
     assert programs_of(one) == []
     assert "clsact" not in one.host.execute("tc", "qdisc", "show")
-    assert "flannel0" not in one.host.ip("link")
+    assert "flannel" not in one.host.ip("link")
 
 
 def test_another_backend_removes_the_programs(cluster: Cluster) -> None:
@@ -160,3 +185,4 @@ def test_another_backend_removes_the_programs(cluster: Cluster) -> None:
     one.agent.start()
     one.agent.wait_ready()
     wait_until(lambda: "clsact" not in one.host.execute("tc", "qdisc", "show"), "the programs are gone")
+    wait_until(lambda: "flannel-" not in one.host.ip("link"), "the devices are gone")

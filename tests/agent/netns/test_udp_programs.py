@@ -6,6 +6,7 @@ space, whose rules are what they are held against."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -19,11 +20,12 @@ from typing import Iterator, Optional, Tuple
 import pytest
 from flanneld.bpf import system_call
 from flanneld.bpf.assembler import R0, R9, Assembler
-from flanneld.bpf.udp_programs import PASS, REDIRECTED, Place, make_incoming
-from flanneld.tables import Change, Datapath
+from flanneld.bpf.udp_programs import DROP, PASS, REDIRECTED, Place, make_incoming, make_joined
+from flanneld.tables import Change, Datapath, veth_link
 from flanneld.tables.filter import EGRESS, put_filter, read_filters, remove_filter
 from flanneld.tables.rtnetlink import index_of
 from flanneld.tables.udp import UserSpace, make_user_space
+from flanneld.tables.udp_joining import try_joining
 from flanneld.tables.udp_kernel import (
     UdpKernelPath,
     UdpKernelPeer,
@@ -31,6 +33,7 @@ from flanneld.tables.udp_kernel import (
     open_kernel_space,
     try_programs,
 )
+from flanneld.tables.veth_link import plan_pair
 from flanneld.udp.packet import read_header
 from flanneld.udp.peer_map import PeerMap
 from flanneld.udp.traffic import Datagrams, Traffic
@@ -46,6 +49,8 @@ OWN, PUBLIC, PUBLIC_OTHER, FAR = "192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.
 AWAY = "10.5.74.5"
 PORT = 8285
 PATH = UdpKernelPath("flannel0", "eth0", ip_address(OWN), PORT)
+PAIR = ("flannel-join", "flannel-gro")
+JOINING = replace(PATH, joining=PAIR)
 PEERS = (
     UdpKernelPeer("flannel0", ip_network("10.5.72.0/24"), ip_address(PUBLIC), True),
     UdpKernelPeer("flannel0", ip_network("10.5.73.0/24"), ip_address(PUBLIC_OTHER), False),
@@ -421,6 +426,114 @@ def test_nothing_is_taken_in_that_user_space_would_refuse(bed: Bed) -> None:
         )
     os.close(program)
     assert taken > 500
+
+
+# --- joined
+
+
+@pytest.fixture
+def joining(bed: Bed) -> Bed:
+    for end in plan_pair(PAIR):
+        end.create(None)
+    path = make_kernel_tables("flannel0", bed.space)[0]
+    assert path.apply([Change("flannel0", PATH, JOINING)]) == {}
+    assert path.dump() == {"flannel0": JOINING}
+    return bed
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["from a program", "from user space"])
+@pytest.mark.parametrize(
+    ("packet", "joins"),
+    [
+        (tcp(CAPABLE, HERE, b"odd"), True),
+        (tcp(CAPABLE, HERE, b"x" * 1432), True),
+        (udp(CAPABLE, HERE, b"hello"), False),
+        (ipv4(CAPABLE, HERE, 132, b"anything"), False),
+    ],
+    ids=["TCP", "TCP of the MTU", "UDP", "SCTP"],
+)
+def test_tcp_arrives_through_the_pair_and_all_else_straight(
+    joining: Bed, packet: bytes, joins: bool, finished: bool
+) -> None:
+    with open_link(PAIR[0]) as entry:
+        joining.receive(frame_of(packet, finished=finished))
+        assert wait_until(joining.read_arrived, "it arrives") == packet
+        assert joining.read_arrived() is None, "once"
+        seen = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                seen.append(entry.recv(2000)[14:])
+    assert seen == ([packet] if joins else [])
+    assert joining.space.kernel is not None
+    counts = joining.space.kernel.read_counts()
+    assert (counts.received_packets, counts.received_bytes) == (1, len(packet))
+
+
+def test_a_packet_to_another_hosts_mac_is_not_for_us_through_the_pair_either(joining: Bed) -> None:
+    frame = frame_of(tcp(CAPABLE, HERE, b"odd"))
+    honest = udp(CAPABLE, HERE, b"the next one")
+    with open_link(PAIR[0]) as entry:
+        joining.receive(bytes.fromhex("020000000099") + frame[6:])
+        joining.receive(frame_of(honest))
+        wait_until(lambda: joining.read_arrived() == honest, "the next one arrives")
+        with pytest.raises(BlockingIOError):
+            entry.recv(2000)
+
+
+def test_nothing_gets_on_from_the_pair_but_ipv4(joining: Bed) -> None:
+    kernel = open_kernel_space(joining.space)
+    place = Place(index_of("flannel0"), bytes(4), PORT, kernel.peers, kernel.counters)
+    program = system_call.load_program(system_call.SCHED_CLS, make_joined(place), "flannel_joined")
+    packet = frame_of(tcp(CAPABLE, HERE, b"odd"))
+    assert system_call.test_run(program, packet).returned == REDIRECTED
+    for ethertype in (b"\x86\xdd", b"\x08\x06"):
+        assert system_call.test_run(program, packet[:12] + ethertype + packet[14:]).returned == DROP
+    os.close(program)
+
+
+def test_without_the_pair_tcp_arrives_straight_and_that_is_told(joining: Bed) -> None:
+    joining.space.why_joining = "a trial went well"
+    path, user = (
+        make_kernel_tables("flannel0", joining.space)[0],
+        make_user_space("flannel0", joining.space)[0],
+    )
+    assert user.read_datapath().joining
+    sh(f"ip link del {PAIR[1]}")
+    (found,) = path.dump().values()
+    error = path.apply([Change("flannel0", found, JOINING)])["flannel0"]
+    assert "no device flannel-join; TCP packets arrive one by one meanwhile" in str(error)
+    assert path.dump() == {"flannel0": PATH}, "it is not what is wanted, and will be tried again"
+    datapath = user.read_datapath()
+    assert (datapath.name, datapath.joining) == ("kernel", False)
+    assert datapath.why_joining == "the kernel cannot: no device flannel-join"
+    packet = tcp(CAPABLE, HERE, b"odd")
+    joining.receive(frame_of(packet))
+    assert wait_until(joining.read_arrived, "it arrives") == packet
+    for end in plan_pair(PAIR):
+        end.create(None)
+    assert path.apply([Change("flannel0", PATH, JOINING)]) == {}
+    assert user.read_datapath().why_joining == "a trial went well"
+    joining.receive(frame_of(packet))
+    assert wait_until(joining.read_arrived, "it arrives") == packet
+
+
+def test_the_pair_is_left_by_tcp_before_it_goes(joining: Bed) -> None:
+    path = make_kernel_tables("flannel0", joining.space)[0]
+    assert path.apply([Change("flannel0", JOINING, PATH)]) == {}
+    assert path.dump() == {"flannel0": PATH}
+    assert not [one for one in read_filters() if one.device in PAIR]
+
+
+def test_a_kernel_that_joins_nothing_is_found_out(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sh("ip -br link")
+    try_joining()
+    monkeypatch.setattr(veth_link, "set_gro", lambda name, on: None)
+    with pytest.raises(OSError, match="TCP packets are not joined between two veth devices"):
+        try_joining()
+    monkeypatch.setattr(veth_link, "set_tso", lambda name, on: None)
+    with pytest.raises(OSError, match="takes larger pieces of TCP all the same"):
+        try_joining()
+    assert sh("ip -br link") == before
 
 
 # --- bpf(2)

@@ -24,6 +24,7 @@ from ansible_collections.weft.flannel.plugins.module_utils._lease import (
 )
 from ansible_collections.weft.flannel.plugins.module_utils._subnet import IPV4
 from flanneld.backends import BackendError, Host, Node, find_backend, udp
+from flanneld.backends.udp import Local
 from flanneld.instance import Instance
 from flanneld.tables.address import LinkAddress
 from flanneld.tables.device import OtherLink
@@ -33,6 +34,7 @@ from flanneld.tables.tun_link import TunLink
 from flanneld.tables.udp import UdpPath, UdpPeer, UserSpace
 from flanneld.tables.udp_kernel import UdpKernelPath, UdpKernelPeer
 from flanneld.tables.underlay import Underlay
+from flanneld.tables.veth_link import VethLink, parse
 
 from tests.support.leases import config
 
@@ -45,8 +47,11 @@ OWN = Lease(parse_key("10.5.34.0-24"), Attributes(ip_address("192.0.2.1")), 10, 
 UDP = config(backend="udp")
 
 
-def node(choice=CHOICE, cfg=UDP, instance="", in_kernel=False):
-    return Node(Instance(instance or "default"), cfg, choice, OWN, in_kernel)
+USER, KERNEL, JOINING = Local(False), Local(True), Local(True, joins=True)
+
+
+def node(choice=CHOICE, cfg=UDP, instance="", local=USER):
+    return Node(Instance(instance or "default"), cfg, choice, OWN, local)
 
 
 def prepare(cfg=UDP):
@@ -60,7 +65,17 @@ def choose(datapath):
     """Whether the kernel is to forward, and what status says about it."""
     space = UserSpace()
     host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, lambda device: None)
-    return udp.prepare(replace(host, udp_datapath=datapath, user_space=space), UDP), space.why
+    local = udp.prepare(replace(host, udp_datapath=datapath, user_space=space), UDP)
+    return local.in_kernel, space.why
+
+
+def choose_joining(gro):
+    """Whether TCP packets are to be joined, and what status says about it."""
+    space, remembered = UserSpace(), []
+    host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, remembered.append)
+    local = udp.prepare(replace(host, udp_gro=gro, user_space=space), UDP)
+    assert set(remembered) == {"flannel0", *(Instance().joining_devices if local.joins else ())}
+    return local.joins, space.why_joining
 
 
 @pytest.fixture
@@ -74,6 +89,7 @@ def tun(monkeypatch):
 
     monkeypatch.setattr(udp, "probe", probe)
     monkeypatch.setattr(udp, "try_programs", lambda underlay: None)
+    monkeypatch.setattr(udp, "try_joining", lambda: None)
     return faults
 
 
@@ -119,11 +135,37 @@ def test_where_it_cannot_user_space_does_unless_the_kernel_was_asked_for(trial, 
     assert "leave --udp-datapath=kernel out" in str(refused.value)
 
 
+def test_tcp_packets_are_joined_where_the_kernel_can(trial, monkeypatch):
+    assert choose_joining("auto") == (True, "a trial went well")
+    assert choose_joining("off") == (False, "asked for")
+
+    def refuse():
+        raise OSError(errno.EOPNOTSUPP, "TCP packets are not joined")
+
+    monkeypatch.setattr(udp, "try_joining", refuse)
+    assert choose_joining("auto") == (False, "the kernel cannot: TCP packets are not joined")
+    trial.append(OSError(errno.EPERM, os.strerror(errno.EPERM)))
+    assert choose_joining("auto") == (False, "")
+
+
 def test_in_the_kernel_there_is_a_path_besides():
-    wanted = list(udp.desired(node(in_kernel=True), UNDERLAY))
+    wanted = list(udp.desired(node(local=KERNEL), UNDERLAY))
     assert wanted == [
         *list(udp.desired(node(), UNDERLAY))[:3],
         UdpKernelPath("flannel0", "eth0", ip_address("192.0.2.1"), 8285),
+        Route(ip_network("10.5.0.0/16"), None, "flannel0"),
+    ]
+
+
+def test_what_is_joined_goes_through_a_pair_of_devices_besides():
+    wanted = list(udp.desired(node(local=JOINING), UNDERLAY))
+    assert wanted == [
+        *list(udp.desired(node(), UNDERLAY))[:3],
+        VethLink("flannel-join", "flannel-gro", tso=False),
+        VethLink("flannel-gro", "flannel-join", gro=True),
+        UdpKernelPath(
+            "flannel0", "eth0", ip_address("192.0.2.1"), 8285, joining=("flannel-join", "flannel-gro")
+        ),
         Route(ip_network("10.5.0.0/16"), None, "flannel0"),
     ]
 
@@ -143,7 +185,7 @@ def test_in_the_kernel_there_is_a_path_besides():
 def test_a_peer_is_sent_to_by_the_kernel_if_its_lease_says_that_it_can(data, capable):
     peer = Lease(parse_key("10.5.72.0-24"), Attributes(ip_address("192.0.2.2"), backend_data=data), 10, 10, 7)
     subnet, public = ip_network("10.5.72.0/24"), ip_address("192.0.2.2")
-    assert list(udp.desired_for(node(in_kernel=True), peer, UNDERLAY)) == [
+    assert list(udp.desired_for(node(local=KERNEL), peer, UNDERLAY)) == [
         UdpPeer("flannel0", subnet, public),
         UdpKernelPeer("flannel0", subnet, public, capable),
     ]
@@ -177,8 +219,8 @@ def test_a_peer_is_a_subnet_and_an_address_whatever_its_backend_type(value):
 
 
 def test_the_lease_value_to_the_byte():
-    assert format_value(udp.attributes(False, CHOICE, UDP)) == '{"PublicIP":"192.0.2.1","PublicIPv6":null}'
-    assert format_value(udp.attributes(True, CHOICE, UDP)) == (
+    assert format_value(udp.attributes(USER, CHOICE, UDP)) == '{"PublicIP":"192.0.2.1","PublicIPv6":null}'
+    assert format_value(udp.attributes(KERNEL, CHOICE, UDP)) == (
         '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendData":{"KernelPath":true}}'
     )
 
@@ -187,7 +229,7 @@ def test_behind_nat_it_binds_the_interface_and_publishes_the_other():
     nat = replace(CHOICE, public_ip=ip_address("198.51.100.1"))
     (path,) = [thing for thing in udp.desired(node(nat), UNDERLAY) if isinstance(thing, UdpPath)]
     assert path.local == ip_address("192.0.2.1")
-    assert udp.attributes(False, nat, UDP).public_ip == ip_address("198.51.100.1")
+    assert udp.attributes(USER, nat, UDP).public_ip == ip_address("198.51.100.1")
 
 
 def test_what_is_around_a_packet():
@@ -203,8 +245,9 @@ def test_the_port_of_the_config_is_everybodys():
     }
 
 
-def test_another_instance_has_a_device_of_its_own():
-    assert {thing.device for thing in udp.desired(node(instance="blue"), UNDERLAY)} == {"flannel0-blue"}
+def test_another_instance_has_devices_of_its_own():
+    wanted = udp.desired(node(instance="blue", local=JOINING), UNDERLAY)
+    assert {thing.device for thing in wanted} == {"flannel0-blue", "flannelj-blue", "flannelg-blue"}
 
 
 def test_a_config_without_backend_means_udp():
@@ -216,8 +259,8 @@ def test_its_tables_come_in_the_order_in_which_they_are_needed():
     assert names == ["udp kernel path", "udp kernel peer", "udp path", "udp peer"]
 
 
-def test_the_device_is_remembered_as_ours(tun):
-    assert prepare() == ["flannel0"]
+def test_the_devices_are_remembered_as_ours(tun):
+    assert prepare() == ["flannel0", "flannel-join", "flannel-gro"]
 
 
 @pytest.mark.parametrize("ipv4", [True, False])
@@ -262,3 +305,30 @@ def test_a_device_differs_by_what_can_be_set_alone():
 def test_a_device_of_another_kind_gives_way_but_not_that_of_a_process(kind, reason):
     other = OtherLink("flannel0", kind, "", 1500, True)
     assert TunLink("flannel0", 1472).find_immutable_difference(other) == reason
+
+
+def test_an_end_of_the_pair_differs_by_what_can_be_set_alone():
+    link = VethLink("flannel-gro", "flannel-join", gro=True)
+    assert link == replace(link, gro=None) == replace(link, tso=True)
+    for other in (replace(link, gro=False), replace(link, mtu=1500), replace(link, up=False)):
+        assert link != other
+        assert link.find_immutable_difference(other) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (VethLink("flannel-gro", "eth7"), "other end: eth7 vs flannel-join"),
+        (VethLink("flannel-gro", ""), "other end: - vs flannel-join"),
+        (OtherLink("flannel-gro", "dummy", "", 1500, True), "link type: dummy vs veth"),
+    ],
+)
+def test_an_end_of_another_pair_gives_way(found, reason):
+    assert VethLink("flannel-gro", "flannel-join").find_immutable_difference(found) == reason
+
+
+def test_pairs_of_containers_are_not_ours():
+    container = OtherLink("veth1234", "veth", "02:00:00:00:00:01", 1450, True, other=7)
+    assert parse(container, {}) is container
+    alone = OtherLink("flannelg-blue", "veth", "02:00:00:00:00:01", 65535, True)
+    assert parse(alone, {}) == VethLink("flannelg-blue", "")

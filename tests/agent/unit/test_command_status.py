@@ -121,12 +121,20 @@ RESERVED = replace(
 UDP = replace(
     WELL,
     backend="udp",
-    udp=UdpReport(4711, 5000000, 17, 800, "user", "asked for"),
+    udp=UdpReport(4711, 5000000, 17, 800, "user", "asked for", 0, False, ""),
     udp_dropped=(
         DropReport("out", "no_peer", 12),
         DropReport("out", "ttl", 0),
         DropReport("in", "overrun", 3),
     ),
+)
+
+
+UDP_KERNEL = replace(
+    UDP, udp=UdpReport(4711, 5000000, 17, 800, "kernel", "asked for", 12, True, "a trial went well")
+)
+UDP_SINGLY = replace(
+    UDP, udp=UdpReport(4711, 5000000, 17, 800, "kernel", "a trial went well", 0, False, "asked for")
 )
 
 
@@ -139,6 +147,8 @@ UDP = replace(
         ("status-starting", STARTING, False),
         ("status-reservation", RESERVED, False),
         ("status-udp", UDP, False),
+        ("status-udp-kernel", UDP_KERNEL, False),
+        ("status-udp-singly", UDP_SINGLY, False),
     ],
 )
 def test_the_text(name: str, report: Report, all_peers: bool) -> None:

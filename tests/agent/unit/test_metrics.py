@@ -66,10 +66,12 @@ TRUTH = {
     "flannel_table_problems": [({"table": "link"}, 23), ({"table": "route"}, 33)],
     "flannel_table_repairs_total": [({"table": "link"}, 24), ({"table": "route"}, 34)],
     "flannel_udp_datapath_info": [({"datapath": "kernel", "why": "a trial went well"}, 1)],
+    "flannel_udp_joining_info": [({"joining": "true", "why": "another trial went well"}, 1)],
     "flannel_udp_sent_packets_total": [({}, 61)],
     "flannel_udp_sent_bytes_total": [({}, 62000)],
     "flannel_udp_received_packets_total": [({}, 63)],
     "flannel_udp_received_bytes_total": [({}, 64000)],
+    "flannel_udp_joined_packets_total": [({}, 65)],
     "flannel_udp_dropped_packets_total": [
         ({"direction": f"way {n}", "reason": f"reason {n}"}, 71 + n) for n in range(5)
     ],

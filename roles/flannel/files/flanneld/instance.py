@@ -21,6 +21,8 @@ DEFAULT = "default"
 LONGEST_DEVICE_NAME = 15  # IFNAMSIZ less its NUL
 NAME = "(?!flanneld$)[a-z0-9]{1,12}"
 """What an instance may be called. The name of a chain has 28 characters at most; flanneld.env is that of `default`."""
+JOINING_DEVICE = re.compile(f"flannel-(join|gro)|flannel[jg]-{NAME}")
+"""What Instance.joining_devices are called, of whichever instance: they have a kind that containers have, too."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,12 @@ class Instance:
         """Device name of the TUN of `udp` (spec 5.4): flannel0; flannel0-blue."""
         return self._fixed_device("flannel0", "flannel0")
 
+    @property
+    def joining_devices(self) -> Tuple[str, str]:
+        """Device names of the pair in which `udp` joins TCP packets, where they go in and where they come out:
+        flannel-join, flannel-gro; flannelj-blue, flannelg-blue."""
+        return self._fixed_device("flannel-join", "flannelj"), self._fixed_device("flannel-gro", "flannelg")
+
     def wireguard_device(self, family: Family) -> str:
         """Device name of `wireguard` (spec 5.7): flannel-wg, flannel-wg-v6; flannelw-blue, flannelw6-blue."""
         if family is IPV4:
@@ -135,7 +143,7 @@ class Instance:
         """Names of all devices whose names do not hang on the network config; none where they would be too long."""
         try:
             wireguard = (self.wireguard_device(family) for family in FAMILIES)
-            return frozenset({self.ipip_device, self.tun_device, *wireguard})
+            return frozenset({self.ipip_device, self.tun_device, *self.joining_devices, *wireguard})
         except ConfigError:
             return frozenset()
 

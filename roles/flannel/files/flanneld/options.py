@@ -162,6 +162,11 @@ FLAGS: Tuple[Flag, ...] = (
         "what forwards for the backend udp: kernel, user (this process), or auto: the kernel where it can",
     ),
     Flag(
+        "udp-gro",
+        "auto",
+        "join TCP packets that arrive for the backend udp, where the kernel forwards: auto where it can, or off",
+    ),
+    Flag(
         "allow-extension-commands",
         False,
         "run the commands that the network config has for the backend extension, as root: whoever can write to etcd "
@@ -219,6 +224,7 @@ class Options:
     log_format: str
     tx_checksum_offload: str
     udp_datapath: str
+    udp_gro: str
     allow_extension_commands: bool
     keep_source: bool
     kernel_resync: int
@@ -371,6 +377,7 @@ def _check(options: Options) -> None:
         ("log_format", ("text", "json")),
         ("tx_checksum_offload", ("auto", "true", "false")),
         ("udp_datapath", ("auto", "kernel", "user")),
+        ("udp_gro", ("auto", "off")),
     ):
         if getattr(options, name) not in allowed:
             raise UsageError(

@@ -191,6 +191,9 @@ def _report_udp(counts: Counts, datapath: Datapath) -> UdpReport:
         counts.received_bytes,
         datapath.name,
         datapath.why,
+        counts.joined_packets,
+        datapath.joining,
+        datapath.why_joining,
     )
 
 

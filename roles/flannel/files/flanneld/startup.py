@@ -140,6 +140,7 @@ def join_network(start: Start) -> Joined:
         allows_commands=start.options.allow_extension_commands,
         ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
         udp_datapath=start.options.udp_datapath,
+        udp_gro=start.options.udp_gro,
     )
     require_room(config, choice.interface.name, choice.interface.mtu)
     local = backend.prepare(host, config)

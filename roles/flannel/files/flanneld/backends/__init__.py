@@ -100,6 +100,8 @@ class Host:
     """With the pre-shared key of `ipsec`; "" when it stands in the network config."""
     udp_datapath: str = "auto"
     """What is to forward for `udp`: "kernel", "user", or "auto", the kernel where it can."""
+    udp_gro: str = "auto"
+    """Whether the kernel is to join TCP packets that arrive for `udp`: "off", or "auto", where it can."""
 
 
 @dataclass(frozen=True)

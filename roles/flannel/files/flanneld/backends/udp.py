@@ -13,6 +13,7 @@ import ipaddress
 import json
 import logging
 import os
+from dataclasses import dataclass
 from typing import Hashable, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.weft.flannel.plugins.module_utils._config import NetworkConfig
@@ -29,8 +30,10 @@ from flanneld.tables.route import Route
 from flanneld.tables.scope import Scope
 from flanneld.tables.tun_link import TunLink
 from flanneld.tables.udp import UdpPath, UdpPeer, UserSpace, make_user_space
+from flanneld.tables.udp_joining import try_joining
 from flanneld.tables.udp_kernel import UdpKernelPath, UdpKernelPeer, make_kernel_tables, try_programs
 from flanneld.tables.underlay import Underlay
+from flanneld.tables.veth_link import plan_pair
 from flanneld.udp.tun import DEVICE, probe
 
 log = logging.getLogger(__name__)
@@ -47,8 +50,15 @@ def _port(config: NetworkConfig) -> int:
     return value if isinstance(value, int) else 0
 
 
-def prepare(host: Host, config: NetworkConfig) -> bool:
-    """True when programs in the kernel are to forward."""
+@dataclass(frozen=True)
+class Local:
+    """in_kernel: programs in the kernel are to forward. joins: and TCP packets that arrive are to be joined."""
+
+    in_kernel: bool
+    joins: bool = False
+
+
+def prepare(host: Host, config: NetworkConfig) -> Local:
     if not _port(config):
         cause = "Backend.Port is 0, and the others could not know which port that becomes"
         raise ConfigError("network config", cause, "leave Port out, which means 8285, or write a number")
@@ -59,9 +69,15 @@ def prepare(host: Host, config: NetworkConfig) -> bool:
     host.remember_device(host.instance.tun_device)
     in_kernel, why = _choose_datapath(host)
     log.info("udp: forwarding in %s: %s", "the kernel" if in_kernel else "user space", why)
+    joins, why_joining = _choose_joining(host) if in_kernel else (False, "")
+    if in_kernel:
+        log.info("udp: TCP packets %s: %s", "are joined" if joins else "arrive one by one", why_joining)
+    if joins:
+        for device in host.instance.joining_devices:
+            host.remember_device(device)
     if host.user_space is not None:
-        host.user_space.why = why
-    return in_kernel
+        host.user_space.why, host.user_space.why_joining = why, why_joining
+    return Local(in_kernel, joins)
 
 
 def _choose_datapath(host: Host) -> Tuple[bool, str]:
@@ -81,6 +97,17 @@ def _choose_datapath(host: Host) -> Tuple[bool, str]:
     return True, "asked for" if host.udp_datapath == "kernel" else "a trial went well"
 
 
+def _choose_joining(host: Host) -> Tuple[bool, str]:
+    """And why, in the same way."""
+    if host.udp_gro == "off":
+        return False, "asked for"
+    try:
+        try_joining()
+    except OSError as error:
+        return False, f"the kernel cannot: {error.strerror or error}"
+    return True, "a trial went well"
+
+
 def _explain_no_tun(error: OSError) -> BackendError:
     if error.errno in (errno.EPERM, errno.EACCES):
         cause = f"{DEVICE} may not be opened: {error.strerror}"
@@ -93,8 +120,8 @@ def _explain_no_tun(error: OSError) -> BackendError:
     return BackendError("udp on this host", cause, step)
 
 
-def attributes(local: bool, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
-    data = json.dumps({CAPABILITY: True}, separators=(",", ":")) if local else None
+def attributes(local: Local, choice: InterfaceChoice, config: NetworkConfig) -> Attributes:
+    data = json.dumps({CAPABILITY: True}, separators=(",", ":")) if local.in_kernel else None
     return Attributes(public_ip=choice.public_ip, backend_data=data)
 
 
@@ -124,8 +151,10 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     # the network address, not the first usable one: that belongs to the container bridge
     yield LinkAddress(device, ipaddress.ip_interface((subnet.network_address, IPV4.bits)))
     yield UdpPath(device, local, _port(node.config), subnet.network_address)
-    if node.local:
-        yield UdpKernelPath(device, underlay.name, local, _port(node.config))
+    if node.local.in_kernel:
+        joining = node.instance.joining_devices if node.local.joins else None
+        yield from plan_pair(joining) if joining else ()
+        yield UdpKernelPath(device, underlay.name, local, _port(node.config), joining)
     yield Route(pool.network, None, device)
 
 
@@ -146,7 +175,7 @@ def desired_for(node: Node, peer: Lease, underlay: Underlay) -> Iterator[Object]
     subnet, public = peer.subnets.v4, peer.attributes.public_ip
     if subnet is not None and public is not None:
         yield UdpPeer(node.instance.tun_device, subnet, public)
-        if node.local:
+        if node.local.in_kernel:
             yield UdpKernelPeer(node.instance.tun_device, subnet, public, _is_capable(peer))
 
 

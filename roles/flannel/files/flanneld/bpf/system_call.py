@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-LPM_TRIE, PER_CPU_ARRAY = 11, 6
+ARRAY, PER_CPU_ARRAY, LPM_TRIE = 2, 6, 11
 SCHED_CLS = 3
 NO_PREALLOC = 1
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two programs that forward for the backend udp in the kernel (spec 5.4; docs/decisions/0019-udp-kernel.md).
+"""The programs that forward for the backend udp in the kernel (spec 5.4; docs/decisions/0019-udp-kernel.md).
 
 What travels between two hosts, and where its fields are:
 
@@ -10,12 +10,16 @@ What travels between two hosts, and where its fields are:
                0 45, 2 length, 6 fragments,      20 source port, 22 port,         28 version, 30 length, 37 protocol,
                9 protocol, 12 from, 16 to        24 length, 26 checksum           40 from, 44 to, 60 TCP: header length
 
-Neither program drops a packet for what is in it: whatever is not plain is left as it is (PASS) and takes the way that
-it would take without them, through TUN and socket of the user-space path, which judges, counts and tells it. Dropped is
-only what a helper refuses after the packet was changed, which is counted.
+Neither program for the ways in and out drops a packet for what is in it: whatever is not plain is left as it is (PASS)
+and takes the way that it would take without them, through TUN and socket of the user-space path, which judges, counts
+and tells it. Dropped is only what a helper refuses after the packet was changed, which is counted.
 
 Both are attached with tc (clsact, direct action): outgoing packets when they leave the TUN, before anybody reads it;
 incoming ones when they arrive at the external interface.
+
+TCP packets that arrive singly may go through a pair of devices, in which the kernel joins those that follow upon each
+other, before they arrive at the TUN: a container's kernel then has fewer to look at (docs/decisions/0021-udp-gro.md). A
+third program waits at the far end of the pair.
 """
 
 from __future__ import annotations
@@ -48,9 +52,12 @@ from .assembler import (
 PASS, DROP, REDIRECTED = -1, 2, 7
 """TC_ACT_UNSPEC: as if there were no program, for the next filter, too. TC_ACT_SHOT. TC_ACT_REDIRECT."""
 
-SENT_PACKETS, SENT_BYTES, SENT_REFUSED, RECEIVED_PACKETS, RECEIVED_BYTES, RECEIVED_REFUSED = range(6)
-COUNTERS = 6
-"""Numbers of 64 bits in the only entry of the map of counters, in this order."""
+SENT_PACKETS, SENT_BYTES, SENT_REFUSED, RECEIVED_PACKETS, RECEIVED_BYTES, RECEIVED_REFUSED, JOINED = range(7)
+COUNTERS = 7
+"""Numbers of 64 bits in the only entry of the map of counters, in this order. JOINED: packets that became part of a
+larger one."""
+FLOWS, FLOW_BYTES = 1024, 8
+"""Entries of the map of flows, an array, and of the value of each: when a larger piece came last, in jiffies."""
 
 KEY_BYTES, PEER_BYTES = 8, 8
 """Of the map of peers, an LPM trie. Key: prefix length (u32), address. Value: public address, flags (u32)."""
@@ -65,13 +72,16 @@ _ETHERTYPE_IPV4 = 0x0800
 _DONT_FRAGMENT, _FRAGMENT = 0x4000, 0x3FFF
 _TTL = 64
 _LONGEST = 0xFFFF - OVERHEAD
+_FLOW_JIFFIES = 64  # as long the packets of a flow go straight behind a larger piece: 64 ms to 0.64 s
+_TO_HOST = 0  # PACKET_HOST
 
 # struct __sk_buff (linux/bpf.h)
-_SKB_LENGTH, _SKB_PROTOCOL, _SKB_DATA, _SKB_DATA_END = 0, 16, 76, 80
+_SKB_LENGTH, _SKB_TYPE, _SKB_PROTOCOL, _SKB_DATA, _SKB_DATA_END = 0, 4, 16, 76, 80
 _SKB_GSO_SEGMENTS, _SKB_GSO_SIZE = 164, 176
 
 # helpers (linux/bpf.h)
 _MAP_LOOKUP, _STORE_BYTES, _REDIRECT, _PULL_DATA, _CHANGE_HEAD = 1, 9, 23, 39, 43
+_CHANGE_TYPE, _GET_HASH, _JIFFIES = 32, 34, 118
 _ADJUST_ROOM, _FIB_LOOKUP, _REDIRECT_NEIGHBOUR = 50, 69, 152
 _AT_MAC = 1  # BPF_ADJ_ROOM_MAC: between Ethernet and IP
 _FIXED_GSO, _ENCAP_IPV4, _ENCAP_UDP = 1, 2, 16  # BPF_F_ADJ_ROOM_*
@@ -95,13 +105,16 @@ _FIB = -136
 
 class Place(NamedTuple):
     """Where the programs run. tun: index of the device. local: own address, 4 bytes. port: own, and everybody's.
-    peers, counters: descriptors of maps."""
+    peers, counters, flows: descriptors of maps. joining: index of the device through which TCP packets go that are to
+    be joined; 0: they arrive as they come."""
 
     tun: int
     local: bytes
     port: int
     peers: int
     counters: int
+    flows: int = 0
+    joining: int = 0
 
 
 def make_outgoing(place: Place) -> bytes:
@@ -174,6 +187,7 @@ def make_incoming(place: Place) -> bytes:
     code.load(WORD, R5, R2, _ETHERNET + 40)
     code.store(WORD, R10, _ZERO, R9)
     _measure(code, at=_ETHERNET + OVERHEAD)
+    code.load(BYTE, R8, R2, _ETHERNET + OVERHEAD + 9)
     _look_up(code, place.peers, R5, "pass")
     code.load(WORD, R4, R0, 0)
     code.load(WORD, R9, R10, _ZERO)
@@ -181,10 +195,41 @@ def make_incoming(place: Place) -> bytes:
 
     _take_off(code)
     _count(code, place.counters, RECEIVED_PACKETS, RECEIVED_BYTES)
+    if place.joining:
+        _send_to_be_joined(code, place)
     code.call(_REDIRECT, place.tun, _TO_INGRESS)
     code.exit()
 
     _end(code, place.counters, RECEIVED_REFUSED)
+    return code.build()
+
+
+def make_joined(place: Place) -> bytes:
+    """What comes out of the pair: have it arrive at the TUN, where it would have arrived without the pair. Nothing else
+    gets any further from there."""
+    code = Assembler()
+    code.move(R6, R1)
+    code.load(WORD, R2, R6, _SKB_PROTOCOL)
+    code.jump_unless(R2, "==", wire16(_ETHERTYPE_IPV4), "drop")
+    code.load(WORD, R7, R6, _SKB_GSO_SEGMENTS)
+    code.jump_if(R7, "<=", 1, "counted")
+    _find_counters(code, place.counters, "counted")
+    code.add_to(R0, 8 * JOINED, R7)
+    code.label("counted")
+    # its MAC address is that of the external interface, so that the kernel takes it for somebody else's
+    code.call(_CHANGE_TYPE, R6, _TO_HOST)
+    code.call(_REDIRECT, place.tun, _TO_INGRESS)
+    code.exit()
+    code.label("drop")
+    code.end(DROP)
+    return code.build()
+
+
+def make_feeder(target: int) -> bytes:
+    """Send everything from that device, by its index: for a trial of it."""
+    code = Assembler()
+    code.call(_REDIRECT, target, 0)
+    code.exit()
     return code.build()
 
 
@@ -366,6 +411,38 @@ def _take_off(code: Assembler) -> None:
     code.call(_ADJUST_ROOM, R6, -OVERHEAD, _AT_MAC, _FIXED_GSO)
     code.jump_unless(R0, "==", 0, "pass")
     code.label("taken off")
+
+
+def _send_to_be_joined(code: Assembler, place: Place) -> None:
+    """TCP packets of protocol R8 leave here, by the pair; all others go on.
+
+    The protocol decides, so that no packet of a flow overtakes another. A larger piece needs no joining, and would be
+    cut up by a device without TSO: it goes straight, and so do the packets of its flow behind it for a while, so that
+    they stay behind it. Where a link carries both, it carries mostly larger pieces.
+    """
+    code.jump_unless(R8, "==", _PROTOCOL_TCP, "straight")
+    code.load(WORD, R4, R6, _SKB_TYPE)
+    code.jump_unless(R4, "==", _TO_HOST, "straight")
+    code.call(_GET_HASH, R6)
+    code.calculate(R0, "&", FLOWS - 1)
+    code.store(WORD, R10, _KEY, R0)
+    code.call(_JIFFIES)
+    code.move(R9, R0)
+    code.load_map(R1, place.flows)
+    _point_at_stack(code, R2, _KEY)
+    code.call(_MAP_LOOKUP)
+    code.jump_if_null(R0, "straight")
+    code.load(WORD, R4, R6, _SKB_GSO_SIZE)
+    code.jump_if(R4, "==", 0, "single")
+    code.store(DOUBLE, R0, 0, R9)
+    code.jump("straight")
+    code.label("single")
+    code.load(DOUBLE, R4, R0, 0)
+    code.calculate(R4, "+", _FLOW_JIFFIES)
+    code.jump_if(R4, ">", R9, "straight")
+    code.call(_REDIRECT, place.joining, 0)
+    code.exit()
+    code.label("straight")
 
 
 def _call_with_stack(code: Assembler, helper: int, offset: int, stack: int, size: int) -> None:

@@ -66,6 +66,8 @@ def find_remains(settings: Settings, state: StateDir) -> Remains:
         for address in AddressTable(known).dump().values()
         if known.has_address(address.interface.ip)
     }
+    if instance.tun_device in inside:  # the pair beside it has no address
+        inside |= set(instance.joining_devices)
     # The names of other instances end in their own name; those of the default one might be another flannel's.
     ours = named if instance.name != DEFAULT else named & (known.devices | inside)
     scope = Scope(known.devices | ours, known.underlay, pools, known.chains, former)

@@ -151,6 +151,9 @@ def _traffic(report: Report) -> Iterator[str]:
         ("received", udp.received_packets, udp.received_bytes),
     ):
         yield _row(title, f"{packets} packets, {octets} bytes")
+    if udp.datapath == "kernel":
+        why = f": {udp.why_joining}" if udp.why_joining else ""
+        yield _row("joined", f"{udp.joined_packets} packets{why}" if udp.joining else f"not{why}")
     yield _row("dropped", f"{sum(drop.packets for drop in dropped)} packets")
     yield from _table([(drop.direction, drop.reason, str(drop.packets)) for drop in dropped])
 

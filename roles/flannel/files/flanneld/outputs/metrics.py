@@ -111,6 +111,11 @@ def _describe_datapath(report: Report) -> List[Sample]:
     return [] if report.udp is None else [((report.udp.datapath, report.udp.why), 1.0)]
 
 
+def _describe_joining(report: Report) -> List[Sample]:
+    udp = report.udp
+    return [] if udp is None else [((str(udp.joining).lower(), udp.why_joining), 1.0)]
+
+
 def _count_drops(report: Report) -> List[Sample]:
     return [((drop.direction, drop.reason), float(drop.packets)) for drop in report.udp_dropped]
 
@@ -286,6 +291,12 @@ FIGURES: Tuple[Figure, ...] = (
         ("datapath", "why"),
     ),
     Figure(
+        "flannel_udp_joining_info",
+        "Whether TCP packets that arrive for the backend udp in the kernel are joined to larger ones, and why.",
+        _describe_joining,
+        ("joining", "why"),
+    ),
+    Figure(
         "flannel_udp_sent_packets_total",
         "Packets that the backend udp has sent to other hosts since the agent started; absent with other backends.",
         _of_udp("sent_packets"),
@@ -302,6 +313,12 @@ FIGURES: Tuple[Figure, ...] = (
         "flannel_udp_received_bytes_total",
         "Bytes of these packets.",
         _of_udp("received_bytes"),
+        counts=True,
+    ),
+    Figure(
+        "flannel_udp_joined_packets_total",
+        "Packets of TCP that the kernel has joined to larger ones when they arrived for the backend udp.",
+        _of_udp("joined_packets"),
         counts=True,
     ),
     Figure(

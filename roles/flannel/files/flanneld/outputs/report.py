@@ -96,7 +96,8 @@ class StoreReport:
 @dataclass(frozen=True)
 class UdpReport:
     """What the backend udp has forwarded since this process began: packets of containers, and their bytes, to other
-    hosts and from them. datapath: what does it, "kernel" or "user". why: what decided for that one."""
+    hosts and from them. datapath: what does it, "kernel" or "user". why: what decided for that one. joined_packets: of
+    TCP, which arrived as part of larger ones. joining: whether that is done; why_joining: why, or why not."""
 
     sent_packets: int
     sent_bytes: int
@@ -104,6 +105,9 @@ class UdpReport:
     received_bytes: int
     datapath: str
     why: str
+    joined_packets: int
+    joining: bool
+    why_joining: str
 
 
 @dataclass(frozen=True)

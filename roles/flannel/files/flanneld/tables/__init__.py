@@ -133,10 +133,15 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Datapath:
-    """What forwards for the backend udp: "kernel" or "user"; and why that one, "" where nothing had to be decided."""
+    """What forwards for the backend udp: "kernel" or "user"; and why that one, "" where nothing had to be decided.
+
+    joining: TCP packets that arrive are joined, before they go on to containers; and why, or why not.
+    """
 
     name: str
     why: str
+    joining: bool = False
+    why_joining: str = ""
 
 
 @runtime_checkable

@@ -32,6 +32,7 @@ from .rtnetlink import (
 IFINFOMSG = struct.Struct("=BxHiII")
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 10, 18, 29
+_IFLA_LINK, _IFLA_LINK_NETNSID = 5, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _RTEXT_FILTER_SKIP_STATS = 8
 
@@ -40,7 +41,8 @@ _RTEXT_FILTER_SKIP_STATS = 8
 class OtherLink:
     """Any device that is of no kind of ours: what a change of it means to what hangs on it.
 
-    master: index of the bridge, bond or VRF above it, 0 if none; joining one flushes routes.
+    master: index of the bridge, bond or VRF above it, 0 if none; joining one flushes routes. other: index of the device
+    at its other end or below it, 0 if there is none in this network namespace.
     """
 
     name: str
@@ -49,6 +51,7 @@ class OtherLink:
     mtu: int
     up: bool
     master: int = 0
+    other: int = 0
 
     @property
     def key(self) -> Key:
@@ -130,6 +133,7 @@ def parse_device(message: Message) -> Optional[Tuple[OtherLink, Data]]:
         mtu=read_number(attributes.get(IFLA_MTU)),
         up=bool(flags & IFF_UP),
         master=read_number(attributes.get(IFLA_MASTER)),
+        other=0 if _IFLA_LINK_NETNSID in attributes else read_number(attributes.get(_IFLA_LINK)),
     )
     return device, parse_attributes(info.get(_IFLA_INFO_DATA, b""), 0)
 

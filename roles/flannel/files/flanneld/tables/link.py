@@ -15,7 +15,7 @@ import logging
 import socket
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from . import Change, KernelError, Key, Notice, ipip_link, tun_link, vxlan_link, wireguard_link
+from . import Change, KernelError, Key, Notice, ipip_link, tun_link, veth_link, vxlan_link, wireguard_link
 from .bulk import describe_change
 from .device import (
     IFINFOMSG,
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 _PARSERS: Mapping[str, Parse] = {
     "ipip": ipip_link.parse,
     "tun": tun_link.parse,
+    "veth": veth_link.parse,
     "vxlan": vxlan_link.parse,
     "wireguard": wireguard_link.parse,
 }
@@ -55,6 +56,7 @@ _PARSERS: Mapping[str, Parse] = {
 OWN_KINDS: Tuple[type, ...] = (
     ipip_link.IpipLink,
     tun_link.TunLink,
+    veth_link.VethLink,
     vxlan_link.VxlanLink,
     wireguard_link.WireguardLink,
 )

@@ -68,6 +68,7 @@ class UserSpace:
     keep: told of every change, so that the next process can begin where this one ends. kernel: what forwards beside it
     in the kernel; None: nothing yet. capable: subnets of peers that may be sent to from there. why: what decided for
     kernel or user space. fault: what the kernel has against the programs that should run; "" for nothing.
+    why_joining, joining_fault: the same for the joining of TCP packets.
     """
 
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
@@ -79,6 +80,8 @@ class UserSpace:
     capable: FrozenSet[IPv4Network] = frozenset()
     why: str = ""
     fault: str = ""
+    why_joining: str = ""
+    joining_fault: str = ""
 
 
 class UdpPathTable:
@@ -132,9 +135,12 @@ class UdpPathTable:
         return counts
 
     def read_datapath(self) -> Datapath:
-        kernel = self._space.kernel
-        runs = kernel is not None and kernel.path is not None
-        return Datapath("kernel" if runs else "user", self._space.fault or self._space.why)
+        space = self._space
+        path = None if space.kernel is None else space.kernel.path
+        if path is None:
+            return Datapath("user", space.fault or space.why)
+        why_joining = space.joining_fault or space.why_joining
+        return Datapath("kernel", space.fault or space.why, path.joining is not None, why_joining)
 
     def notice(self, message: object) -> Optional[Notice]:
         """None: the link table hears of the device."""

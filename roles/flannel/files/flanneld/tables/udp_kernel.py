@@ -9,13 +9,12 @@ maps stay in the kernel, and at work, when this process ends; the next one makes
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -45,24 +44,35 @@ _KEY = struct.Struct("=I4s")
 _VALUE = struct.Struct("=4sI")
 _SIOCGIFHWADDR, _ARPHRD_ETHER = 0x8927, 1
 _IFREQ = struct.Struct("=16sH22x")
-_TRIAL = "flannel-try%d"
+TRIAL = "flannel-try%d"
+"""Names of devices that are there for a moment."""
+
+
+class _Singly(OSError):
+    """All runs, but TCP packets are not joined."""
 
 
 @dataclass(frozen=True)
 class UdpKernelPath:
-    """Forwarding in the kernel between a TUN and the device whose address is local, to and from that port."""
+    """Forwarding in the kernel between a TUN and the device whose address is local, to and from that port.
+
+    joining: the pair of devices in which TCP packets that arrive are joined, where they go in and where they come out;
+    None: they arrive as they come.
+    """
 
     device: str
     underlay: str
     local: IPv4Address
     port: int
+    joining: Optional[Tuple[str, str]] = None
 
     @property
     def key(self) -> Key:
         return self.device
 
     def __str__(self) -> str:
-        return f"{self.device} over {self.underlay}, {self.local}:{self.port}"
+        joining = "" if self.joining is None else f", TCP packets joined in {self.joining[1]}"
+        return f"{self.device} over {self.underlay}, {self.local}:{self.port}{joining}"
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,11 @@ class UdpKernelPeer:
 
 @dataclass
 class KernelSpace:
-    """Both maps, by their descriptors, and what runs with them. path None: nothing does."""
+    """The maps, by their descriptors, and what runs with them. path None: nothing does."""
 
     peers: int
     counters: int
+    flows: int
     path: Optional[UdpKernelPath] = None
     filters: FrozenSet[Filter] = frozenset()
 
@@ -120,6 +131,7 @@ class KernelSpace:
             sums[udp_programs.SENT_BYTES],
             sums[udp_programs.RECEIVED_PACKETS],
             sums[udp_programs.RECEIVED_BYTES],
+            sums[udp_programs.JOINED],
         )
         counts.dropped[OUT_REFUSED] = sums[udp_programs.SENT_REFUSED]
         counts.dropped[IN_REFUSED] = sums[udp_programs.RECEIVED_REFUSED]
@@ -131,7 +143,7 @@ class KernelSpace:
         system_call.update(self.peers, _pack_key(subnet), value)
 
     def close(self) -> None:
-        for descriptor in (self.peers, self.counters):
+        for descriptor in (self.peers, self.counters, self.flows):
             os.close(descriptor)
 
 
@@ -158,12 +170,15 @@ class UdpKernelPathTable:
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
         errors: Dict[Key, KernelError] = {}
         for change in changes:
-            self._space.fault = ""
+            self._space.fault = self._space.joining_fault = ""
             try:
                 if change.after is None:
                     self._stop()
                 else:
                     self._start(change.after)
+            except _Singly as error:
+                errors[change.key] = _explain_singly(describe_change(self.name, change), error)
+                self._space.joining_fault = f"the kernel cannot: {errors[change.key].cause}"
             except OSError as error:
                 errors[change.key] = _explain(describe_change(self.name, change), error)
                 self._space.fault = f"the kernel cannot: {errors[change.key].cause}"
@@ -189,20 +204,19 @@ class UdpKernelPathTable:
             raise _explain(self.name, error) from error
 
     def _start(self, path: UdpKernelPath) -> None:
+        """Raises OSError, and _Singly when all runs but the joining."""
         kernel = open_kernel_space(self._space)
-        local = path.local.packed
-        place = Place(index_of(path.device), local, path.port, kernel.peers, kernel.counters)
-        with _loaded(place) as (incoming, outgoing):
-            name = name_programs(path.device)
-            put_filter(path.underlay, INGRESS, name, path.port, incoming)
-            put_filter(path.device, EGRESS, name, path.port, outgoing)
-            ours = frozenset(
-                Filter(device, direction, name, path.port, system_call.read_info(program).number)
-                for device, direction, program in (
-                    (path.underlay, INGRESS, incoming),
-                    (path.device, EGRESS, outgoing),
-                )
-            )
+        try:
+            self._attach(kernel, path)
+        except OSError as error:
+            if path.joining is None:
+                raise
+            # what runs may send to a pair that is gone
+            self._attach(kernel, replace(path, joining=None))
+            raise _Singly(error.errno, error.strerror) from error
+
+    def _attach(self, kernel: KernelSpace, path: UdpKernelPath) -> None:
+        ours = frozenset(put_program(path, *one) for one in _list_programs(kernel, path))
         for other in frozenset(self._read_filters()) - ours:  # of another external interface, or another port
             remove_filter(other)
         kernel.path, kernel.filters = path, ours
@@ -276,7 +290,7 @@ def open_kernel_space(space: UserSpace) -> KernelSpace:
     """The maps of this process, made at first with the peers that are known already, so that programs which replace
     those of an earlier process forward what those did. Raises OSError."""
     if space.kernel is None:
-        made = _make_maps()
+        made = make_maps()
         try:
             for subnet, public in space.peers.peers.items():
                 made.put_peer(subnet, public, subnet in space.capable)
@@ -287,20 +301,41 @@ def open_kernel_space(space: UserSpace) -> KernelSpace:
     return space.kernel
 
 
+def _list_programs(kernel: KernelSpace, path: UdpKernelPath) -> Iterator[Tuple[str, bytes, str, str]]:
+    """Name, code, device and direction, in the order in which packets from other hosts need them there. Raises OSError
+    when a device is missing."""
+    tun, joining = index_of(path.device), 0 if path.joining is None else index_of(path.joining[0])
+    place = Place(tun, path.local.packed, path.port, kernel.peers, kernel.counters, kernel.flows, joining)
+    if path.joining is not None:
+        yield "flannel_joined", udp_programs.make_joined(place), path.joining[1], INGRESS
+    yield "flannel_in", udp_programs.make_incoming(place), path.underlay, INGRESS
+    yield "flannel_out", udp_programs.make_outgoing(place), path.device, EGRESS
+
+
+def put_program(path: UdpKernelPath, name: str, code: bytes, device: str, direction: str) -> Filter:
+    """Load and attach it, in place of the one that this path has there. Raises OSError."""
+    program = system_call.load_program(system_call.SCHED_CLS, code, name)
+    try:
+        put_filter(device, direction, name_programs(path.device), path.port, program)
+        number = system_call.read_info(program).number
+    finally:
+        os.close(program)
+    return Filter(device, direction, name_programs(path.device), path.port, number)
+
+
 def try_programs(underlay: str) -> None:
     """Make all that the path needs, on a device that passes, and leave nothing. Raises OSError: what this kernel or
     this process may not, in words."""
     if _read_hardware_type(underlay) != _ARPHRD_ETHER:
         raise OSError(errno.EOPNOTSUPP, f"{underlay} is no Ethernet device")
-    maps = _make_maps()
+    maps = make_maps()
     try:
-        device = open_passing_device(_TRIAL)
+        device = open_passing_device(TRIAL)
         try:
             name = read_name(device)
-            place = Place(index_of(name), bytes(4), 1, maps.peers, maps.counters)
-            with _loaded(place) as (incoming, outgoing):
-                put_filter(name, INGRESS, name_programs(name), 1, incoming)
-                put_filter(name, EGRESS, name_programs(name), 1, outgoing)
+            path = UdpKernelPath(name, name, IPv4Address(0), 1)
+            for one in _list_programs(maps, path):
+                put_program(path, *one)
             maps.read_counts()
         finally:
             os.close(device)
@@ -308,37 +343,29 @@ def try_programs(underlay: str) -> None:
         maps.close()
 
 
-def _make_maps() -> KernelSpace:
-    peers = system_call.create_map(
-        system_call.LPM_TRIE,
-        udp_programs.KEY_BYTES,
-        udp_programs.PEER_BYTES,
-        _MOST_PEERS,
-        system_call.NO_PREALLOC,
-        "flannel_peers",
-    )
+def make_maps() -> KernelSpace:
+    """Empty ones. Raises OSError."""
+    made: List[int] = []
     try:
-        counters = system_call.create_map(
-            system_call.PER_CPU_ARRAY, 4, 8 * udp_programs.COUNTERS, 1, 0, "flannel_counts"
-        )
-    except OSError:
-        os.close(peers)
-        raise
-    return KernelSpace(peers, counters)
-
-
-@contextlib.contextmanager
-def _loaded(place: Place) -> Iterator[Tuple[int, int]]:
-    """Descriptors of the incoming and the outgoing program, until they are attached."""
-    with contextlib.ExitStack() as stack:
-        programs = []
-        for name, code in (
-            ("flannel_in", udp_programs.make_incoming(place)),
-            ("flannel_out", udp_programs.make_outgoing(place)),
+        for kind, key, value, entries, flags, name in (
+            (
+                system_call.LPM_TRIE,
+                udp_programs.KEY_BYTES,
+                udp_programs.PEER_BYTES,
+                _MOST_PEERS,
+                system_call.NO_PREALLOC,
+                "flannel_peers",
+            ),
+            (system_call.PER_CPU_ARRAY, 4, 8 * udp_programs.COUNTERS, 1, 0, "flannel_counts"),
+            (system_call.ARRAY, 4, udp_programs.FLOW_BYTES, udp_programs.FLOWS, 0, "flannel_flows"),
         ):
-            programs.append(system_call.load_program(system_call.SCHED_CLS, code, name))
-            stack.callback(os.close, programs[-1])
-        yield programs[0], programs[1]
+            made.append(system_call.create_map(kind, key, value, entries, flags, name))
+    except OSError:
+        for descriptor in made:
+            os.close(descriptor)
+        raise
+    peers, counters, flows = made
+    return KernelSpace(peers, counters, flows)
 
 
 def _pack_key(subnet: IPv4Network) -> bytes:
@@ -361,4 +388,9 @@ def _read_hardware_type(device: str) -> int:
 def _explain(subject: str, error: OSError) -> KernelError:
     """Without its errno: the host has a path in user space, and need not give up."""
     step = f"packets take the way through user space meanwhile; {RETRIED}"
+    return KernelError(subject, error.strerror or str(error), step)
+
+
+def _explain_singly(subject: str, error: OSError) -> KernelError:
+    step = f"TCP packets arrive one by one meanwhile; {RETRIED}"
     return KernelError(subject, error.strerror or str(error), step)

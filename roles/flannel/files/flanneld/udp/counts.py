@@ -42,13 +42,15 @@ class Counts:
     """In user space written by the thread that forwards alone, so that no figure is lost; read from any.
 
     sent: packets that the kernel took for the wire, and their bytes without what is around them. received: those that
-    it took from the wire for this host. dropped: packets; has a figure for each of DROPS from the beginning.
+    it took from the wire for this host. joined: those of them that the kernel made part of larger ones.
+    dropped: packets; has a figure for each of DROPS from the beginning.
     """
 
     sent_packets: int = 0
     sent_bytes: int = 0
     received_packets: int = 0
     received_bytes: int = 0
+    joined_packets: int = 0
     dropped: Dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(DROPS, 0))
 
     def copy(self) -> Counts:
@@ -60,5 +62,6 @@ class Counts:
         self.sent_bytes += other.sent_bytes
         self.received_packets += other.received_packets
         self.received_bytes += other.received_bytes
+        self.joined_packets += other.joined_packets
         for drop, packets in other.dropped.items():
             self.dropped[drop] += packets

@@ -13,8 +13,9 @@ import struct
 DEVICE = "/dev/net/tun"
 VIRTIO_HEADER_BYTES = 10  # struct virtio_net_hdr, what IFF_VNET_HDR puts before each packet
 
-_IFF_TUN, _IFF_PERSIST, _IFF_NO_PI, _IFF_VNET_HDR = 0x1, 0x800, 0x1000, 0x4000
+_IFF_TUN, _IFF_TAP, _IFF_PERSIST, _IFF_NO_PI, _IFF_VNET_HDR = 0x1, 0x2, 0x800, 0x1000, 0x4000
 _FLAGS = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
+_TAP_FLAGS = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
 _TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
 _IFREQ = struct.Struct("=16sH22x")
 
@@ -72,6 +73,11 @@ def open_passing_device(pattern: str) -> int:
     return _attach(pattern)
 
 
+def open_passing_tap(pattern: str) -> int:
+    """The same, with an Ethernet header between virtio header and packet."""
+    return _attach(pattern, _TAP_FLAGS)
+
+
 def read_name(descriptor: int) -> str:
     """Of the device behind it. Raises OSError (EBADFD) when it was deleted."""
     packed: bytes = _IFREQ.unpack(_read_request(descriptor))[0]
@@ -86,10 +92,10 @@ def _read_request(descriptor: int) -> bytes:
     return bytes(fcntl.ioctl(descriptor, _TUNGETIFF, bytes(_IFREQ.size)))
 
 
-def _attach(name: str) -> int:
+def _attach(name: str, flags: int = _FLAGS) -> int:
     descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), _FLAGS))
+        fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
     except OSError:
         os.close(descriptor)
         raise
