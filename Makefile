@@ -172,7 +172,7 @@ test-collection:
 	@$(step) image 900 $(MAKE) image
 	@$(step) molecule 3600 $(MAKE) molecule
 
-bench: bundle ## control plane and allocation measured on this machine: tables, and JSON and plots in build/bench (BENCH: sections, options)
+bench: bundle ## data path, control plane and allocation measured on this machine: tables, and JSON and plots in build/bench (BENCH: sections, options)
 	$(host_python) -m tests.bench $(BENCH)
 
 soak: bundle ## for a long time: a million lease events, minutes of churn, 500 hosts at once, ten thousand leases (SOAK: scenarios)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable, Dict, Mapping
 
 importlib.import_module("tests.conftest")  # makes the collection importable
-from tests.bench import allocation, control_plane
+from tests.bench import allocation, control_plane, data_path
 from tests.bench.daemon import list_subjects
 from tests.bench.results import Result, format_table, write_json, write_svg
 from tests.bench.settings import Settings
@@ -27,6 +27,7 @@ from tests.support.agent import ROOT, build_bundle
 from tests.support.netns import enter_private_namespaces
 
 SECTIONS: Dict[str, Callable[[Settings], Result]] = {
+    "data-path": data_path.measure,
     "control-plane": control_plane.measure,
     "allocation": allocation.measure,
 }

@@ -39,9 +39,12 @@ def list_subjects(peer: str) -> Tuple[Subject, ...]:
 
 
 class Running:
-    """The daemon, from its start on. A context manager; at its end it is killed."""
+    """The daemon, from its start on. A context manager; at its end it is killed. more: flags besides those that every
+    flannel has."""
 
-    def __init__(self, subject: Subject, host: Host, endpoint: str, prefix: str) -> None:
+    def __init__(
+        self, subject: Subject, host: Host, endpoint: str, prefix: str, more: Tuple[str, ...] = ()
+    ) -> None:
         self._host = host
         self._before = _identify(host.subnet_file)
         flags = (f"--etcd-endpoints={endpoint}", f"--etcd-prefix={prefix}", "--iface=eth0")
@@ -50,7 +53,7 @@ class Running:
         with log.open("ab") as output:
             self._began = time.monotonic()
             self._process = subprocess.Popen(
-                [*host.prefix, *subject.command, *flags],
+                [*host.prefix, *subject.command, *flags, *more],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
