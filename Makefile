@@ -86,7 +86,7 @@ unit: setup ## unit tests: rules and modules under the tool environment, the age
 
 bundle: setup ## write build/flanneld.pyz, the program that hosts run
 	$(host_python) plugins/plugin_utils/_bundle.py build/flanneld.pyz
-	$(host_python) tools/compile_bundle.py build/flanneld.pyz build/flanneld-compiled.pyz
+	$(host_python) plugins/module_utils/_bytecode.py compile build/flanneld.pyz build/flanneld-compiled.pyz
 
 # Contract and namespace tests mostly wait for faults and repairs, so several at a time fit two cores.
 contract: setup ## store and leases against real etcd, with the distribution's libraries

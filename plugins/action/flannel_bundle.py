@@ -1,13 +1,14 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the archive on the controller and hands it to ansible.builtin.copy; the module of this name documents it."""
+"""Builds the archive on the controller, hands it to ansible.builtin.copy, and has the host make its byte code; the
+module of this name documents it."""
 
 from __future__ import annotations
 
 import posixpath
 import tempfile
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.weft.flannel.plugins.plugin_utils._bundle import Bundle, build_bundle
@@ -15,7 +16,7 @@ from ansible_collections.weft.flannel.plugins.plugin_utils._copying import copy_
 
 
 class ActionModule(ActionBase):
-    """Puts flanneld-<version>-<hash>.pyz into a directory of the host."""
+    """Puts flanneld-<version>-<hash>.pyz, and beside it its byte code, into a directory of the host."""
 
     TRANSFERS_FILES = True
 
@@ -27,8 +28,15 @@ class ActionModule(ActionBase):
         except (OSError, ValueError) as error:
             return {**result, "failed": True, "msg": f"flanneld cannot be packed: {error}"}
         dest = posixpath.join(arguments["directory"], bundle.file_name)
-        result.update(self._copy(bundle, dest, task_vars or {}))
-        result.update(dest=dest, version=bundle.version, sha256=bundle.sha256)
+        copied = self._copy(bundle, dest, task_vars or {})
+        if copied.get("failed"):
+            return {**result, **copied}
+        compiled = self._compile(dest, task_vars or {})
+        if compiled.get("failed"):
+            return {**result, **compiled}
+        diffs = [diff for one in (copied, compiled) for diff in list_diffs(one)]
+        result.update(copied, dest=dest, version=bundle.version, sha256=bundle.sha256, diff=diffs)
+        result["changed"] = bool(copied["changed"] or compiled["changed"])
         return result
 
     def _copy(self, bundle: Bundle, dest: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
@@ -37,3 +45,16 @@ class ActionModule(ActionBase):
             file.write(bundle.content)
             file.flush()
             return copy_to_host(self, {"src": file.name, "dest": dest, "mode": "0755"}, task_vars)
+
+    def _compile(self, archive: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """Have the host make the byte code of what has just come, if it has none for its Python."""
+        compiled: Dict[str, Any] = self._execute_module(
+            module_name="weft.flannel.flannel_bytecode", module_args={"archive": archive}, task_vars=task_vars
+        )
+        return compiled
+
+
+def list_diffs(result: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Those of a module, which returns one or several."""
+    diff = result.get("diff", [])
+    return list(diff) if isinstance(diff, list) else [diff]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: flannel_bundle
-short_description: Put flanneld on a host, as one file
+short_description: Put flanneld on a host
 description:
   - Packs the flanneld of this collection, and the rules it shares with the modules, into one archive on the controller
     and copies it to the host.
   - The archive depends on the sources alone, and its name carries their version and hash. Equal names are equal
     programs, on every host and from every controller.
   - The archive is a zip application. C(/usr/bin/python3 ARCHIVE --version) runs it.
+  - The host compiles it once, with its own C(/usr/bin/python3), as M(weft.flannel.flannel_bytecode) does. A virtual
+    environment that was made with that Python takes the same byte code.
 extends_documentation_fragment:
   - weft.flannel._attributes
 attributes:
@@ -21,13 +23,13 @@ attributes:
     support: full
   diff_mode:
     support: partial
-    details: Tells that the archive changes; its content is binary.
+    details: Tells that the archive and its byte code change; their content is binary.
   idempotent:
     support: full
   platform:
     support: full
   action:
-    description: Runs on the controller, with the help of M(ansible.builtin.copy).
+    description: Runs on the controller, with the help of M(ansible.builtin.copy) and M(weft.flannel.flannel_bytecode).
     support: full
 options:
   directory:
@@ -36,6 +38,7 @@ options:
     required: true
 seealso:
   - module: ansible.builtin.copy
+  - module: weft.flannel.flannel_bytecode
 author:
   - Weft contributors (@weft-net)
 """

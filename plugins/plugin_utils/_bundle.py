@@ -30,7 +30,19 @@ RULES_DIRECTORY = Path("plugins/module_utils")
 RULES_PACKAGE = "ansible_collections/weft/flannel/plugins/module_utils"
 
 SHEBANG = b"#!/usr/bin/python3\n"
-ENTRY_POINT = b"import sys\n\nfrom flanneld.cli import main\n\nsys.exit(main())\n"
+ENTRY_POINT = b"""\
+import os
+import sys
+
+# The same with byte code, made by the module flannel_bytecode. Where there is none that Python can read, this goes on.
+compiled = os.path.realpath(sys.path[0]) + "c"
+if os.path.exists(compiled):
+    sys.path.insert(0, compiled)
+
+from flanneld.cli import main
+
+sys.exit(main())
+"""
 # The oldest date a zip can carry: sources have no dates, only content.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILE_MODE = 0o100644

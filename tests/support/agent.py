@@ -27,7 +27,8 @@ def build_bundle() -> None:
     """What `make bundle` does, with the byte code of this Python."""
     packed = BUNDLE.with_name("flanneld.pyz")
     execute(PYTHON, str(ROOT / "plugins" / "plugin_utils" / "_bundle.py"), str(packed))
-    execute(PYTHON, str(ROOT / "tools" / "compile_bundle.py"), str(packed), str(BUNDLE))
+    compiler = ROOT / "plugins" / "module_utils" / "_bytecode.py"
+    execute(PYTHON, str(compiler), "compile", str(packed), str(BUNDLE))
 
 
 class ServiceManager:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 Weft contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action puts the archive on a host, and only if it is not there."""
+"""The action puts the archive and its byte code on a host, and only what is not there."""
 
 from __future__ import annotations
 
@@ -60,6 +60,14 @@ def test_check_mode_then_real_then_again(tmp_path: Path) -> None:
     assert (done["version"], done["sha256"]) == (bundle.version, bundle.sha256)
     assert archive.read_bytes() == bundle.content
     assert archive.stat().st_mode & 0o777 == 0o755
+    compiled = Path(f"{archive}c")
+    assert compiled.read_bytes().count(b"def main") > 0, "byte code has its source beside it"
 
     _printed, again = run_action(tmp_path / "home", host)
     assert not again["changed"]
+
+    compiled.unlink()
+    printed, told = run_action(tmp_path / "home", host, "--check", "--diff")
+    assert told["changed"]
+    assert f"+++ after: {compiled}" in printed
+    assert not compiled.exists()

@@ -77,6 +77,7 @@ def test_the_program_and_what_it_could_go_back_to(tmp_path: Path) -> None:
     for age, name in enumerate(("flanneld-0.2.0-0a.pyz", "flanneld-0.1.0-0b.pyz", "flanneld-0.1.1-0c.pyz")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / "flanneld-0.1.0-0b.pyzc").touch()
     (tmp_path / "flanneld.pyz").symlink_to("flanneld-0.1.0-0b.pyz")
     program = read_program(tmp_path)
     assert (program.archive, program.version) == ("flanneld-0.1.0-0b.pyz", "0.1.0")
