@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 import threading
 import time
 import warnings
@@ -131,8 +132,27 @@ def _import_library() -> Library:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import grpc
-        from etcd3 import etcdrpc
+
+        with _empty_package("etcd3"):
+            from etcd3 import etcdrpc
     return Library(grpc, etcdrpc)
+
+
+@contextlib.contextmanager
+def _empty_package(name: str) -> Iterator[None]:
+    """Meanwhile a package has only what is imported from it by name. etcd3 would load its client, its locks and their
+    libraries first, which nobody here uses, and which a start of flanneld would wait for. Raises ImportError."""
+    if name in sys.modules:
+        yield
+        return
+    found = importlib.util.find_spec(name)
+    if found is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _choose_protobuf() -> None:

@@ -11,10 +11,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from flanneld import resuming
 from flanneld.instance import Instance
 from flanneld.resuming import Forwarded, Record, format_record, parse_record, resume_forwarding
 from flanneld.tables import KernelError
+from flanneld.tables import udp as tables_udp
 from flanneld.tables.udp import Change, UdpPath, UdpPeer, UserSpace, make_user_space
 from flanneld.udp.peer_map import PeerMap
 
@@ -55,7 +55,7 @@ def started(monkeypatch):
         calls.append((path, dict(peers)))
         return errors[0] if errors else None
 
-    monkeypatch.setattr(resuming, "start_forwarding", start)
+    monkeypatch.setattr(tables_udp, "start_forwarding", start)
     return calls, errors
 
 
@@ -115,6 +115,11 @@ def test_it_begins_with_what_was(instance, started):
     space = resume_forwarding(instance)
     assert started[0] == [(PATH, PEERS)]
     assert space.capable == CAPABLE
+
+
+def test_where_none_ran_nothing_begins_and_nothing_is_loaded(instance, started):
+    assert resume_forwarding(instance) is None
+    assert started[0] == []
 
 
 def test_without_a_device_or_with_another_instance_s_nothing_begins(instance, started, monkeypatch):

@@ -15,11 +15,13 @@ import logging
 import socket
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Dict, FrozenSet, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, FrozenSet, NamedTuple, Optional
 
 from flanneld.instance import Instance
 from flanneld.outputs.files import FileError, read_regular, write_atomically
-from flanneld.tables.udp import UdpPath, UserSpace, start_forwarding
+
+if TYPE_CHECKING:  # most hosts need not load what forwards
+    from flanneld.tables.udp import UdpPath, UserSpace
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +70,22 @@ class Record:
             return None
 
 
-def resume_forwarding(instance: Instance) -> UserSpace:
-    """The user-space path of this process, which runs if one ran before and its device stands."""
-    record = Record(Path(instance.udp_record))
-    space = UserSpace(keep=record.keep)
-    found = record.recall()
+def open_user_space(instance: Instance) -> UserSpace:
+    """The user-space path of this process, for one that begins."""
+    from flanneld.tables.udp import UserSpace
+
+    return UserSpace(keep=Record(Path(instance.udp_record)).keep)
+
+
+def resume_forwarding(instance: Instance) -> Optional[UserSpace]:
+    """The user-space path of this process, which runs if one ran before and its device stands. None: none is known to
+    have run."""
+    path = Path(instance.udp_record)
+    if not path.exists():
+        return None
+    from flanneld.tables.udp import start_forwarding
+
+    space, found = open_user_space(instance), Record(path).recall()
     if found is None or found.path.device != instance.tun_device or not _stands(found.path.device):
         return space
     space.capable = found.capable
@@ -108,6 +121,8 @@ def format_record(kept: Forwarded) -> str:
 
 def parse_record(text: str) -> Forwarded:
     """Raises ValueError."""
+    from flanneld.tables.udp import UdpPath
+
     document = json.loads(text)
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError(f"it is no record of version {_VERSION}")

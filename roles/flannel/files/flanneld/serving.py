@@ -10,7 +10,7 @@ import functools
 import logging
 import queue
 from pathlib import Path
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils._store import open_store
 
@@ -26,7 +26,9 @@ from flanneld.outputs.notify import notify
 from flanneld.outputs.state_dir import StateDir
 from flanneld.readiness import report_starting
 from flanneld.startup import Start, Stopped, join_network
-from flanneld.tables.udp import UserSpace
+
+if TYPE_CHECKING:  # most hosts need not load what forwards
+    from flanneld.tables.udp import UserSpace
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ def join_and_serve(
     errors: LastErrors,
     inbox: queue.SimpleQueue[object],
     ending: Ending,
-    space: UserSpace,
+    space: Optional[UserSpace],
 ) -> bool:
     """Returns True to be started again. space: what forwards for udp already. Raises the FlannelError that made it
     impossible."""

@@ -40,6 +40,7 @@ from flanneld.outputs.keys import find_ipsec_psk_file, make_wireguard_keys
 from flanneld.outputs.notify import ping_watchdog
 from flanneld.outputs.state_dir import StateDir
 from flanneld.outputs.subnet_env import read_previous_subnets
+from flanneld.resuming import open_user_space
 from flanneld.tables.underlay import lookup_route, read_interfaces
 from flanneld.tables.vxlan_link import read_vxlan_mac
 
@@ -127,6 +128,9 @@ def join_network(start: Start) -> Joined:
         )
     backend = find_backend(config)
     choice = _choose_first(start.options, config, last)
+    space = start.user_space
+    if space is None and config.backend.type == "udp":
+        space = open_user_space(start.instance)
     host = Host(
         start.instance,
         choice,
@@ -136,7 +140,7 @@ def join_network(start: Start) -> Joined:
         state.remember_device,
         make_wireguard_keys(start.options, start.instance, state),
         record=state,
-        user_space=start.user_space,
+        user_space=space,
         allows_commands=start.options.allow_extension_commands,
         ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
         udp_datapath=start.options.udp_datapath,
