@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.bench.daemon import RouteEar, Running, Subject
 from tests.bench.leases import ON_LINK, Writer, make_subnet, make_value
 from tests.bench.results import OURS, Result, Row
 from tests.bench.settings import Settings
+from tests.support.agent import PYTHON
 from tests.support.cluster import Cluster
 from tests.support.netns import UNDERLAY, Host, execute
 
@@ -38,6 +40,8 @@ GOALS = {
     ("vxlan", 10000, "memory"): 130,
     ("vxlan", FEW, "start"): 0.35,
 }
+FLOOR = (PYTHON, "-c", "import grpc")
+"""What a start cannot be faster than: Python and the library that speaks to etcd, and nothing of ours."""
 ABOUT = (
     "Start: the daemon as a host runs it, beside etcd on the same machine, on a host that has a lease and no kernel "
     "state; processor time is that of the daemon. From the list, full pass: the agent's own parts in one process, the "
@@ -93,7 +97,10 @@ class ControlPlane:
                     daemon.wait_idle()
             with Running(subject, host, self._cluster.etcd.endpoint, layout.prefix) as daemon:
                 daemon.wait_published()
-                self._add(backend, hosts, "start", "start to subnet.env", "s", subject.name, daemon.age)
+                took, spent = daemon.age, daemon.cpu
+                self._add(backend, hosts, "start", "start to subnet.env", "s", subject.name, took)
+                if hosts == FEW:
+                    self._compare_with_floor(subject, backend, took, spent)
                 daemon.wait_routes(hosts)
                 self._add(backend, hosts, "all", "start to all programmed", "s", subject.name, daemon.age)
                 self._add(backend, hosts, "all, CPU", "the same", "s CPU", subject.name, daemon.cpu)
@@ -102,6 +109,16 @@ class ControlPlane:
                 self._add(backend, hosts, "memory", "resident, idle", "MB", subject.name, daemon.memory)
                 if hosts == max(SIZES):
                     self._measure_events(subject, backend, hosts, host)
+
+    def _compare_with_floor(self, subject: Subject, backend: str, took: float, spent: float) -> None:
+        """took, spent: seconds until subnet.env was there, and of processor time."""
+        floor_took, floor_spent = _measure_floor()
+        for figure, unit, sample in (
+            ("start to subnet.env", "s CPU", spent),
+            ("start to subnet.env, to loading gRPC alone", "s / s", took / floor_took),
+            ("start to subnet.env, to loading gRPC alone", "s CPU / s CPU", spent / floor_spent),
+        ):
+            self._add(backend, FEW, unit, figure, unit, subject.name, sample)
 
     def _measure_events(self, subject: Subject, backend: str, hosts: int, host: Host) -> None:
         layout, delays = _layout(backend, hosts), []
@@ -135,6 +152,15 @@ class ControlPlane:
             yield host
         finally:
             host.delete()
+
+
+def _measure_floor() -> Tuple[float, float]:
+    """Seconds that it takes, and of processor time."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(FLOOR, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - began, spent
 
 
 def _layout(backend: str, hosts: int) -> Layout:
