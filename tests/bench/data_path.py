@@ -37,17 +37,21 @@ WIRES = {LARGER: "on", FRAMES: "off"}
 
 
 class Case(NamedTuple):
-    """backend "": without a daemon. more: flags of ours alone; a peer has no such case."""
+    """backend "": without a daemon. more: flags of ours alone; a peer has no such case. routed: the containers hang on
+    no bridge."""
 
     name: str
     backend: str
     more: Tuple[str, ...] = ()
+    routed: bool = False
 
 
 VXLAN = Case("vxlan", "vxlan")
 UDP = Case("udp", "udp")
 SINGLY = Case("udp, TCP not joined", "udp", ("--udp-gro=off",))
 USER = Case("udp in user space", "udp", ("--udp-datapath=user",))
+VXLAN_ROUTED = Case("vxlan without a bridge", "vxlan", routed=True)
+UDP_ROUTED = Case("udp without a bridge", "udp", routed=True)
 RAW = Case("from host to host", "")
 PLAIN_LOOP = Case("udp, a packet to a system call", "")
 CASES = (
@@ -56,6 +60,8 @@ CASES = (
     VXLAN,
     UDP,
     SINGLY,
+    VXLAN_ROUTED,
+    UDP_ROUTED,
     USER,
     PLAIN_LOOP,
 )
@@ -85,6 +91,7 @@ class Ratio(NamedTuple):
 
 RATIOS = (
     Ratio(TCP, UDP, VXLAN, {LARGER: 0.9, FRAMES: 0.8}),
+    Ratio(TCP, UDP_ROUTED, VXLAN_ROUTED, {LARGER: 0.9, FRAMES: 0.8}),
     Ratio(SMALL, UDP, VXLAN, {LARGER: 1.0, FRAMES: 1.0}),
     Ratio(RTT, UDP, VXLAN, {LARGER: 1.2, FRAMES: 1.2}, at_least=False),
     Ratio(TCP, UDP, SINGLY, {FRAMES: 1.2}),
@@ -190,6 +197,9 @@ class DataPath:
         else:
             self._start_daemons(subject, case, f"/bench/data-path-{number}", one, two)
         ends = (one.add_container(), two.add_container())
+        if case.routed:
+            one.take_off_bridge(ends[0])
+            two.take_off_bridge(ends[1])
         assert_ping(*ends)
         assert_ping(*reversed(ends))
         return Lane(subject, case, (one, two), ends)

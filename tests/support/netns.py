@@ -188,14 +188,15 @@ class Container(Namespace):
     """A container as Docker attaches it: eth0 on the host's bridge, default routes through the bridge.
 
     bridges: the addresses of the bridge, of one family or of both; the container gets the `number`th after each.
+    port: its device on the bridge.
     """
 
     def __init__(self, host: Host, number: int, bridges: Sequence[Interface], mtu: int) -> None:
         super().__init__(f"{host.name}-c{number}")
         self._addresses = {bridge.version: bridge.ip + number for bridge in bridges}
-        port = f"veth{number}"
-        host.ip(f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {self.name}")
-        host.ip(f"link set {port} master docker0 up")
+        self.port = f"veth{number}"
+        host.ip(f"link add {self.port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {self.name}")
+        host.ip(f"link set {self.port} master docker0 up")
         self.ip("link set eth0 up")
         for bridge in bridges:
             address = f"{self._addresses[bridge.version]}/{bridge.network.prefixlen}"
@@ -344,6 +345,14 @@ class Host(Namespace):
         container = Container(self, len(self.containers) + 1, bridges, mtu or overlay_mtu)
         self.containers.append(container)
         return container
+
+    def take_off_bridge(self, container: Container) -> None:
+        """Its packets are routed to and from its device, as some network plugins have it, and pass no bridge."""
+        port, gateway = container.port, self.bridge_address.ip
+        self.ip(f"link set {port} nomaster")
+        self.ip(f"route add {container.address} dev {port}")
+        self.sysctl(f"net.ipv4.conf.{port}.proxy_arp", 1)
+        container.ip(f"route replace default via {gateway} dev eth0")
 
     def describe(self) -> str:
         """All the kernel state a failed test may be explained by."""

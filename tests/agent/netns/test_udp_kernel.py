@@ -101,6 +101,26 @@ def test_larger_pieces_on_the_wire_stay_what_they_are(pair: Cluster) -> None:
     assert count_into_pair(two) - before < 2_500_000
 
 
+def test_larger_pieces_reach_a_container_whole(pair: Cluster) -> None:
+    """Where it hangs on no bridge: one cuts them up, because they are still marked as those of a tunnel, which no
+    program can take off in Linux 6.18."""
+    one, two = pair.nodes
+    container = two.host.add_container()
+    two.host.take_off_bridge(container)
+    with container.open_socket(socket.SOCK_RAW, 4, socket.IPPROTO_TCP) as listener:
+        listener.setblocking(False)
+        with held_still(one, two):
+            assert_transfer(one.container, container, 5_000_000)
+        assert max(read_sizes(listener)) > 2 * MTU
+
+
+def read_sizes(listener: socket.socket) -> Iterator[int]:
+    """Of what it has received, as far as its buffer went."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield len(listener.recv(1 << 16))
+
+
 def count_into_pair(node: Node) -> int:
     """Bytes."""
     (shown,) = json.loads(node.host.execute("ip", "-j", "-s", "link", "show", "flannel-join"))

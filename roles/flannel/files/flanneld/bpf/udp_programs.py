@@ -84,7 +84,7 @@ _MAP_LOOKUP, _STORE_BYTES, _REDIRECT, _PULL_DATA, _CHANGE_HEAD = 1, 9, 23, 39, 4
 _CHANGE_TYPE, _GET_HASH, _JIFFIES = 32, 34, 118
 _ADJUST_ROOM, _FIB_LOOKUP, _REDIRECT_NEIGHBOUR = 50, 69, 152
 _AT_MAC = 1  # BPF_ADJ_ROOM_MAC: between Ethernet and IP
-_FIXED_GSO, _ENCAP_IPV4, _ENCAP_UDP = 1, 2, 16  # BPF_F_ADJ_ROOM_*
+_FIXED_GSO, _ENCAP_IPV4, _ENCAP_UDP, _DECAP_UDP = 1, 2, 16, 1 << 10  # BPF_F_ADJ_ROOM_*
 _TO_INGRESS = 1  # BPF_F_INGRESS
 _AF_INET = 2
 _NO_NEIGHBOUR = 7  # BPF_FIB_LKUP_RET_NO_NEIGH
@@ -398,6 +398,10 @@ def _take_off(code: Assembler) -> None:
     One that is there may be unfinished, where the link is virtual, and the kernel would go on to finish it in front of
     the packet that is left, or drop that. It forgets about it when more is cut off than lies before the place of the
     checksum: 8 bytes, which are put back.
+
+    A larger piece that crossed a virtual link is still marked as one in a tunnel, and a bridge takes no such pieces: it
+    cuts them up. Kernels to come take the mark off when they are told; those of today refuse to be told, which changes
+    nothing.
     """
     code.jump_if(R7, "==", 0, "without checksum")
     code.call(_ADJUST_ROOM, R6, -OVERHEAD - 8, _AT_MAC, _FIXED_GSO)
@@ -408,6 +412,11 @@ def _take_off(code: Assembler) -> None:
     code.jump_unless(R0, "==", 0, "refused")
     code.jump("taken off")
     code.label("without checksum")
+    code.load(WORD, R4, R6, _SKB_GSO_SIZE)
+    code.jump_if(R4, "==", 0, "not in a tunnel")
+    code.call(_ADJUST_ROOM, R6, -OVERHEAD, _AT_MAC, _FIXED_GSO | _DECAP_UDP)
+    code.jump_if(R0, "==", 0, "taken off")
+    code.label("not in a tunnel")
     code.call(_ADJUST_ROOM, R6, -OVERHEAD, _AT_MAC, _FIXED_GSO)
     code.jump_unless(R0, "==", 0, "pass")
     code.label("taken off")
