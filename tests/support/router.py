@@ -187,9 +187,18 @@ class Router:
             place.delete()
 
     def sources_seen(
-        self, sender: Namespace, source: str, receiver: Namespace, target: str, tries: int = _TRIES
+        self,
+        sender: Namespace,
+        source: str,
+        receiver: Namespace,
+        target: str,
+        tries: int = _TRIES,
+        published_as: str = "",
     ) -> List[str]:
-        """Send datagrams until one arrives; the source addresses that the receiver saw, [] if none arrived."""
+        """Send datagrams until one arrives; the source addresses that the receiver saw, [] if none arrived.
+
+        published_as: where they are sent if the host translates that to the target.
+        """
         version = 6 if ":" in target else 4
         with (
             receiver.open_socket(socket.SOCK_DGRAM, version) as ear,
@@ -198,7 +207,7 @@ class Router:
             ear.bind((target, 0))  # a new connection, never one that was translated before
             ear.settimeout(_PATIENCE)
             mouth.bind((source, 0))
-            return _exchange(mouth, ear, target, tries)
+            return _exchange(mouth, ear, published_as or target, tries)
 
     def is_cut_off(self, sender: Namespace, source: str, receiver: Namespace, target: str) -> bool:
         """Three datagrams, and none arrives."""

@@ -160,6 +160,29 @@ def masquerade_as_netavark(router: Router, plan: Plan, manager: str) -> None:
     )
 
 
+def test_a_container_reaches_a_port_that_its_own_host_publishes(
+    router: Router, manager: str, plan: Plan
+) -> None:
+    """Whoever publishes it masquerades the way through the host, so that the answer takes it, too. The container is its
+    own neighbour here: a packet from its own address would not be taken."""
+    policies = (replace(policy(family), keep_source=True) for family in FAMILIES)
+    set_up(router, manager, *policies)
+    ip = "ip" if plan.version == 4 else "ip6"
+    router.host.ip("link set port type bridge_slave hairpin on")
+    for chain, rule in (
+        ("prerouting", f"{ip} daddr {plan.host} dnat to {plan.container}"),
+        ("postrouting", f"{ip} saddr {plan.subnet} {ip} daddr {plan.subnet} ct status dnat masquerade"),
+    ):
+        priority = -100 if chain == "prerouting" else 100
+        router.host.execute("nft", f"add table {ip} publisher")
+        router.host.execute(
+            "nft", f"add chain {ip} publisher {chain} {{ type nat hook {chain} priority {priority}; }}"
+        )
+        router.host.execute("nft", f"add rule {ip} publisher {chain} {rule}")
+    there = (router.container, plan.container, router.container, plan.container)
+    assert router.sources_seen(*there, published_as=plan.host) == [plan.bridge]
+
+
 def test_a_forward_policy_of_drop_lets_the_containers_through(
     router: Router, manager: str, plan: Plan
 ) -> None:

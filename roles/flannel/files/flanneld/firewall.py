@@ -174,7 +174,8 @@ def _nft_source(policy: Policy) -> NftChain:
 
     An accept would not do: it ends our chain, and the next one at the hook (netavark's, which masquerades whatever
     leaves its subnet) decides anew. The kernel translates a connection once, so this is the last word; the priority
-    puts it before all that are at the usual one, 100, in iptables and in nftables.
+    puts it before all that are at the usual one, 100, in iptables and in nftables. Not towards our own containers: what
+    reaches those through a published port is masqueraded so that the answer takes the same way.
     """
     ip, subnet = _SELECTOR[policy.family], policy.subnet
     kept = [f"{ip} daddr {policy.network} ", *(_nft_to(ip, spared) for spared in policy.spared)]
@@ -184,7 +185,10 @@ def _nft_source(policy: Policy) -> NftChain:
         hook="postrouting",
         priority=99,
         comment="chain to keep the source address of flannel traffic",
-        rules=tuple(f"{ip} saddr {subnet} {to}snat prefix to {subnet}" for to in kept),
+        rules=(
+            f"{ip} saddr {subnet} {ip} daddr {subnet} return",
+            *(f"{ip} saddr {subnet} {to}snat prefix to {subnet}" for to in kept),
+        ),
     )
 
 
