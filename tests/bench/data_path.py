@@ -50,6 +50,7 @@ VXLAN = Case("vxlan", "vxlan")
 UDP = Case("udp", "udp")
 SINGLY = Case("udp, TCP not joined", "udp", ("--udp-gro=off",))
 USER = Case("udp in user space", "udp", ("--udp-datapath=user",))
+IN_DRIVER = Case("udp, native XDP", "udp", ("--udp-xdp=force",))
 VXLAN_ROUTED = Case("vxlan without a bridge", "vxlan", routed=True)
 UDP_ROUTED = Case("udp without a bridge", "udp", routed=True)
 RAW = Case("from host to host", "")
@@ -60,6 +61,7 @@ CASES = (
     VXLAN,
     UDP,
     SINGLY,
+    IN_DRIVER,
     VXLAN_ROUTED,
     UDP_ROUTED,
     USER,
@@ -92,6 +94,7 @@ class Ratio(NamedTuple):
 RATIOS = (
     Ratio(TCP, UDP, VXLAN, {LARGER: 0.9, FRAMES: 0.8}),
     Ratio(TCP, UDP_ROUTED, VXLAN_ROUTED, {LARGER: 0.9, FRAMES: 0.8}),
+    Ratio(TCP, IN_DRIVER, VXLAN, {FRAMES: 0.95}),
     Ratio(SMALL, UDP, VXLAN, {LARGER: 1.0, FRAMES: 1.0}),
     Ratio(RTT, UDP, VXLAN, {LARGER: 1.2, FRAMES: 1.2}, at_least=False),
     Ratio(TCP, UDP, SINGLY, {FRAMES: 1.2}),
@@ -197,6 +200,9 @@ class DataPath:
         else:
             self._start_daemons(subject, case, f"/bench/data-path-{number}", one, two)
         ends = (one.add_container(), two.add_container())
+        if case == IN_DRIVER:  # joining is the card's
+            for host in (one, two):
+                host.execute("ethtool", "-K", "eth0", "gro", "on")
         if case.routed:
             one.take_off_bridge(ends[0])
             two.take_off_bridge(ends[1])

@@ -76,3 +76,9 @@ def programs_of(node: Node) -> List[str]:
     shown = node.host.execute("tc", "filter", "show", "dev", "eth0", "ingress", check=False)
     shown += node.host.execute("tc", "filter", "show", "dev", "flannel0", "egress", check=False)
     return [line for line in shown.splitlines() if "flanneld flannel0" in line]
+
+
+def number_in_driver(node: Node) -> int:
+    """Of the program in the driver of its eth0; 0: none. The generic way is none."""
+    shown = node.host.ip("link show eth0").split()
+    return int(shown[shown.index("prog/xdp") + 2]) if "prog/xdp" in shown and "xdpgeneric" not in shown else 0

@@ -89,6 +89,8 @@ def make_report() -> Report:
             joined_packets=65,
             joining=True,
             why_joining="another trial went well",
+            xdp=True,
+            why_xdp="asked for",
         ),
         udp_dropped=tuple(DropReport(f"way {n}", f"reason {n}", 71 + n) for n in range(5)),
         last_errors=tuple(ErrorReport(41.5 + n, 51 + n, f"error {n}") for n in range(8)),

@@ -18,6 +18,7 @@ from tests.support.bpf import (
     count_joined,
     held_still,
     know_each_other,
+    number_in_driver,
     programs_of,
     require_programs,
     single_frames,
@@ -186,3 +187,26 @@ def test_another_backend_removes_the_programs(cluster: Cluster) -> None:
     one.agent.wait_ready()
     wait_until(lambda: "clsact" not in one.host.execute("tc", "qdisc", "show"), "the programs are gone")
     wait_until(lambda: "flannel-" not in one.host.ip("link"), "the devices are gone")
+
+
+@pytest.mark.parametrize("end", ["without the flag", "another backend", "cleanup"])
+def test_the_driver_runs_no_program_that_is_not_wanted_any_more(cluster: Cluster, end: str) -> None:
+    cluster.configure("udp")
+    (one,) = cluster.join(1, flags=("--udp-xdp=force",))
+    assert number_in_driver(one)
+    record = one.host.run_dir / "flannel" / "udp-xdp.json"
+    assert record.exists()
+    one.agent.stop(signal.SIGKILL)
+    if end == "cleanup":
+        said = one.host.execute(PYTHON, str(BUNDLE), "cleanup", *one.agent.arguments)
+        assert "xdp of eth0" in said
+    else:
+        if end == "another backend":
+            cluster.configure("vxlan")
+        else:
+            one.agent.arguments = tuple(flag for flag in one.agent.arguments if "xdp" not in flag)
+        one.agent.forget()
+        one.agent.start()
+        one.agent.wait_ready()
+    wait_until(lambda: number_in_driver(one) == 0, "it is gone")
+    wait_until(lambda: not record.exists(), "and is not ours any more")

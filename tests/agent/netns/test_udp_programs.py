@@ -15,13 +15,23 @@ import subprocess
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import pytest
 from flanneld.bpf import system_call
 from flanneld.bpf.assembler import R0, R9, Assembler
-from flanneld.bpf.udp_programs import DROP, PASS, REDIRECTED, Place, make_incoming, make_joined
-from flanneld.tables import Change, Datapath, veth_link
+from flanneld.bpf.udp_programs import (
+    DROP,
+    EARLY_PASS,
+    PASS,
+    REDIRECTED,
+    Place,
+    make_early,
+    make_incoming,
+    make_joined,
+)
+from flanneld.tables import Change, Datapath, early, veth_link
+from flanneld.tables.early import find_obstacle, put_program, read_program
 from flanneld.tables.filter import EGRESS, put_filter, read_filters, remove_filter
 from flanneld.tables.rtnetlink import index_of
 from flanneld.tables.udp import UserSpace, make_user_space
@@ -51,6 +61,7 @@ PORT = 8285
 PATH = UdpKernelPath("flannel0", "eth0", ip_address(OWN), PORT)
 PAIR = ("flannel-join", "flannel-gro")
 JOINING = replace(PATH, joining=PAIR)
+EARLY = replace(PATH, early=True)
 PEERS = (
     UdpKernelPeer("flannel0", ip_network("10.5.72.0/24"), ip_address(PUBLIC), True),
     UdpKernelPeer("flannel0", ip_network("10.5.73.0/24"), ip_address(PUBLIC_OTHER), False),
@@ -369,28 +380,50 @@ HONEST = udp(CAPABLE, HERE, b"hello there")
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_socket(bed: Bed, frame: bytes) -> None:
-    verdict = run_incoming(bed, frame)
-    assert verdict.returned == PASS & 0xFFFFFFFF
-    assert verdict.packet == frame
+    for way in WAYS:
+        with loaded(bed, way) as program:
+            verdict = system_call.test_run(program, frame)
+        assert verdict.returned == way.passes & 0xFFFFFFFF
+        assert verdict.packet == frame
 
 
-def run_incoming(bed: Bed, frame: bytes) -> system_call.Verdict:
+class Way(NamedTuple):
+    """By which frames come in: with tc, or in the driver. takes, passes: what the program returns. mark: what it puts
+    before a packet that it takes in, bytes."""
+
+    kind: int
+    make: Callable[[Place], bytes]
+    takes: int
+    passes: int
+    mark: int
+
+
+WAYS = (
+    Way(system_call.SCHED_CLS, make_incoming, REDIRECTED, PASS, 0),
+    Way(system_call.XDP, make_early, EARLY_PASS, EARLY_PASS, 4),
+)
+
+
+@contextlib.contextmanager
+def loaded(bed: Bed, way: Way) -> Iterator[int]:
     kernel = open_kernel_space(bed.space)
     place = Place(index_of("flannel0"), socket.inet_aton(OWN), PORT, kernel.peers, kernel.counters)
-    program = system_call.load_program(system_call.SCHED_CLS, make_incoming(place), "flannel_in")
+    program = system_call.load_program(way.kind, way.make(place), "flannel_try")
     try:
-        return system_call.test_run(program, frame)
+        yield program
     finally:
         os.close(program)
 
 
-def test_nothing_is_taken_in_that_user_space_would_refuse(bed: Bed) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=["tc", "XDP"])
+def test_nothing_is_taken_in_that_user_space_would_refuse(bed: Bed, way: Way) -> None:
     """Random damage to frames. The checksum of a packet's own header is for the host's kernel, which looks next."""
-    kernel = open_kernel_space(bed.space)
-    place = Place(index_of("flannel0"), socket.inet_aton(OWN), PORT, kernel.peers, kernel.counters)
-    program = system_call.load_program(system_call.SCHED_CLS, make_incoming(place), "flannel_in")
-    traffic = Traffic(bytes(4), PeerMap({peer.subnet: peer.public for peer in PEERS}))
-    chance, taken = random.Random(9), 0
+    with loaded(bed, way) as program:
+        assert sum(is_taken(program, way, frame) for frame in make_damaged()) > 500
+
+
+def make_damaged() -> Iterator[bytes]:
+    chance = random.Random(9)
     whole = [
         frame_of(HONEST),
         frame_of(HONEST, finished=True),
@@ -403,29 +436,31 @@ def test_nothing_is_taken_in_that_user_space_would_refuse(bed: Bed) -> None:
         if chance.random() < 0.7:  # else hardly anything passes the outer checksum
             frame[24:26] = bytes(2)
             frame[24:26] = checksum(bytes(frame[14:34])).to_bytes(2, "big")
-        verdict = system_call.test_run(program, bytes(frame))
-        if verdict.returned != REDIRECTED:
-            assert verdict.returned == PASS & 0xFFFFFFFF
-            assert verdict.packet == frame, "left as it was"
-            continue
-        taken += 1
-        outer, packet = bytes(frame[14:]), bytes(frame[42:])
-        assert verdict.packet == frame[:14] + packet
-        assert checksum(outer[:20]) == 0
-        assert (outer[0], outer[9], outer[16:20], outer[22:24]) == (
-            0x45, UDP, socket.inet_aton(OWN), PORT.to_bytes(2, "big"),
-        )  # fmt: skip
-        length = (packet[0] & 15) * 4
-        if length < 20 or checksum(packet[:length]):
-            continue
-        sender = socket.inet_ntoa(outer[12:16])
-        lively = memoryview(bytearray(with_ttl(packet, 64)))
-        assert read_header(lively) is not None
-        assert traffic.from_wire(lively, len(packet), sender), (
-            f"user space refuses {packet.hex()} of {sender}"
-        )
-    os.close(program)
-    assert taken > 500
+        yield bytes(frame)
+
+
+def is_taken(program: int, way: Way, frame: bytes) -> bool:
+    """And that it may be."""
+    verdict = system_call.test_run(program, frame)
+    if verdict.packet == frame:
+        assert verdict.returned == way.passes & 0xFFFFFFFF
+        return False
+    assert verdict.returned == way.takes
+    traffic = Traffic(bytes(4), PeerMap({peer.subnet: peer.public for peer in PEERS}))
+    outer, packet = frame[14:], frame[42:]
+    assert verdict.packet[way.mark :] == frame[:14] + packet
+    assert checksum(outer[:20]) == 0
+    assert (outer[0], outer[9], outer[16:20], outer[22:24]) == (
+        0x45, UDP, socket.inet_aton(OWN), PORT.to_bytes(2, "big"),
+    )  # fmt: skip
+    length = (packet[0] & 15) * 4
+    if length < 20 or checksum(packet[:length]):
+        return True
+    sender = socket.inet_ntoa(outer[12:16])
+    lively = memoryview(bytearray(with_ttl(packet, 64)))
+    assert read_header(lively) is not None
+    assert traffic.from_wire(lively, len(packet), sender), f"user space refuses {packet.hex()} of {sender}"
+    return True
 
 
 # --- joined
@@ -534,6 +569,149 @@ def test_a_kernel_that_joins_nothing_is_found_out(bed: Bed, monkeypatch: pytest.
     with pytest.raises(OSError, match="takes larger pieces of TCP all the same"):
         try_joining()
     assert sh("ip -br link") == before
+
+
+# --- in the driver of the network card
+
+
+@pytest.fixture
+def driven(bed: Bed) -> Bed:
+    """That of a veth device runs programs, too."""
+    path = make_kernel_tables("flannel0", bed.space)[0]
+    assert path.apply([Change("flannel0", PATH, EARLY)]) == {}
+    assert path.dump() == {"flannel0": EARLY}
+    return bed
+
+
+def read_datapath(bed: Bed) -> Datapath:
+    return make_user_space("flannel0", bed.space)[0].read_datapath()
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["from a program", "from user space"])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        udp(CAPABLE, HERE, b"hello"),
+        udp(CAPABLE, HERE, b"x" * 1444),
+        tcp(CAPABLE, HERE, b"odd"),
+        ipv4(CAPABLE, HERE, UDP, b"12345678", fragment=185),
+    ],
+    ids=["UDP", "of the MTU", "TCP", "a fragment"],
+)
+def test_the_driver_takes_off_the_headers_of_what_a_program_has_sent(
+    driven: Bed, packet: bytes, finished: bool
+) -> None:
+    """What comes from user space may have an unfinished outer checksum, and is for the program behind it."""
+    frame = frame_of(packet, finished=finished)
+    with open_link("eth0") as card:
+        driven.receive(frame)
+        assert wait_until(driven.read_arrived, "it arrives") == packet
+        assert driven.read_arrived() is None, "once"
+        assert card.recv(2000) == (frame if finished else frame[:14] + packet)
+    assert driven.space.kernel is not None
+    counts = driven.space.kernel.read_counts()
+    assert (counts.received_packets, counts.received_bytes) == (1, len(packet))
+    assert read_datapath(driven).early
+
+
+def read_forwarded() -> int:
+    lines = Path("/proc/net/snmp").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Ip:"))
+    return int(values[names.index("ForwDatagrams")])
+
+
+def test_a_strict_reverse_path_filter_has_nothing_against_the_driver(driven: Bed) -> None:
+    Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("1")
+    before = read_forwarded()
+    driven.receive(frame_of(udp(CAPABLE, AWAY, b"hello")))
+    wait_until(lambda: read_forwarded() > before, "it is forwarded")
+
+
+def test_what_somebody_takes_from_the_driver_is_seen_and_put_back(driven: Bed) -> None:
+    path = make_kernel_tables("flannel0", driven.space)[0]
+    sh("ip link set eth0 xdp off")
+    (found,) = path.dump().values()
+    assert found != EARLY
+    assert path.apply([Change("flannel0", found, EARLY)]) == {}
+    assert path.dump() == {"flannel0": EARLY}
+    assert read_program("eth0")
+
+
+def test_a_process_takes_over_the_driver_from_another_and_in_the_end_nothing_is_left(driven: Bed) -> None:
+    next_life = UserSpace(early=driven.space.early)
+    path = make_kernel_tables("flannel0", next_life)[0]
+    (found,) = path.dump().values()
+    assert str(found) == "flannel0: egress of flannel0, ingress of eth0, xdp of eth0"
+    before = read_program("eth0")
+    assert path.apply([Change("flannel0", found, EARLY)]) == {}
+    assert read_program("eth0") not in (0, before)
+    assert path.apply([Change("flannel0", EARLY, PATH)]) == {}
+    assert read_program("eth0") == 0
+    assert path.apply([Change("flannel0", PATH, EARLY)]) == {}
+    assert path.apply([Change("flannel0", EARLY, None)]) == {}
+    assert (read_program("eth0"), path.dump(), next_life.early.recall()) == (0, {}, ())
+
+
+def test_the_driver_of_another_interface_takes_over(driven: Bed) -> None:
+    sh("ip link add eth1 type veth peer name eth1-peer")
+    moved = replace(EARLY, underlay="eth1")
+    path = make_kernel_tables("flannel0", driven.space)[0]
+    assert path.apply([Change("flannel0", EARLY, moved)]) == {}
+    assert path.dump() == {"flannel0": moved}
+    assert read_program("eth0") == 0 != read_program("eth1")
+
+
+def test_a_program_of_others_in_the_driver_stays(bed: Bed) -> None:
+    code = Assembler()
+    code.end(EARLY_PASS)
+    program = system_call.load_program(system_call.XDP, code.build(), "other")
+    put_program("eth0", program, ())
+    os.close(program)
+    others = read_program("eth0")
+    path = make_kernel_tables("flannel0", bed.space)[0]
+    assert path.apply([Change("flannel0", PATH, EARLY)]) == {}
+    assert path.dump() == {"flannel0": EARLY}, "it is not tried again and again"
+    datapath = read_datapath(bed)
+    assert (datapath.name, datapath.early) == ("kernel", False)
+    assert datapath.why_early.startswith("the kernel cannot: ")
+    packet = tcp(CAPABLE, HERE, b"odd")
+    bed.receive(frame_of(packet))
+    assert wait_until(bed.read_arrived, "it arrives all the same") == packet
+    assert path.apply([Change("flannel0", EARLY, None)]) == {}
+    assert read_program("eth0") == others
+
+
+def test_a_driver_without_native_xdp_is_told_of(bed: Bed) -> None:
+    """The generic one is not taken in its place."""
+    sh("ip link add br0 type bridge")
+    path = make_kernel_tables("flannel0", bed.space)[0]
+    wanted = replace(EARLY, underlay="br0")
+    assert path.apply([Change("flannel0", PATH, wanted)]) == {}
+    assert path.dump() == {"flannel0": wanted}
+    assert "native" in read_datapath(bed).why_early
+    assert "xdp" not in sh("ip link show br0")
+
+
+@pytest.mark.parametrize(
+    ("driver", "obstacle"),
+    [
+        ("ixgbe", ""),
+        ("igb", "eth0 joins no packets (ethtool -K eth0 gro on)"),
+        ("virtio_net", "eth0 is a virtual network card (virtio_net)"),
+        ("", "eth0 is no network card"),
+    ],
+)
+def test_only_a_network_card_of_its_own_is_taken_unasked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, obstacle: str
+) -> None:
+    monkeypatch.setattr(early, "_DEVICES", tmp_path)
+    monkeypatch.setattr(early, "read_gro", lambda device: driver != "igb")
+    (tmp_path / "eth0").mkdir()
+    if driver:
+        (tmp_path / "eth0" / "device").mkdir()
+        (tmp_path / driver).mkdir()
+        (tmp_path / "eth0" / "device" / "driver").symlink_to(tmp_path / driver)
+    assert find_obstacle("eth0") == obstacle
 
 
 # --- bpf(2)

@@ -78,6 +78,14 @@ def choose_joining(gro):
     return local.joins, space.why_joining
 
 
+def choose_early(xdp):
+    """Whether the driver is to take in packets, and what status says about it."""
+    space = UserSpace()
+    host = Host(Instance(), CHOICE, {}.get, {}.get, lambda device, mac: None, lambda device: None)
+    local = udp.prepare(replace(host, udp_xdp=xdp, user_space=space), UDP)
+    return local.early, space.why_early
+
+
 @pytest.fixture
 def tun(monkeypatch):
     """What probing for TUN devices raises."""
@@ -146,6 +154,32 @@ def test_tcp_packets_are_joined_where_the_kernel_can(trial, monkeypatch):
     assert choose_joining("auto") == (False, "the kernel cannot: TCP packets are not joined")
     trial.append(OSError(errno.EPERM, os.strerror(errno.EPERM)))
     assert choose_joining("auto") == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "auto"), [("", (True, "asked for")), ("no card", (False, "no card"))], ids=["a card", "none"]
+)
+def test_the_driver_of_a_card_takes_in_packets_if_it_is_asked_for(trial, monkeypatch, obstacle, auto):
+    monkeypatch.setattr(udp, "find_obstacle", lambda device: obstacle)
+    assert choose_early("off") == (False, "not asked for")
+    assert choose_early("auto") == auto
+    assert choose_early("force") == (True, "asked for")
+    trial.append(OSError(errno.EPERM, os.strerror(errno.EPERM)))
+    assert choose_early("force") == (False, ""), "user space forwards"
+
+
+def test_a_card_that_cannot_be_asked_is_none(trial, monkeypatch):
+    def refuse(device):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(udp, "find_obstacle", refuse)
+    assert choose_early("auto") == (False, "the kernel cannot: No such device")
+    assert choose_early("force") == (True, "asked for")
+
+
+def test_the_path_says_whether_the_driver_takes_in_packets():
+    wanted = list(udp.desired(node(local=replace(KERNEL, early=True)), UNDERLAY))
+    assert UdpKernelPath("flannel0", "eth0", ip_address("192.0.2.1"), 8285, early=True) in wanted
 
 
 def test_in_the_kernel_there_is_a_path_besides():

@@ -121,7 +121,7 @@ RESERVED = replace(
 UDP = replace(
     WELL,
     backend="udp",
-    udp=UdpReport(4711, 5000000, 17, 800, "user", "asked for", 0, False, ""),
+    udp=UdpReport(4711, 5000000, 17, 800, "user", "asked for", 0, False, "", False, ""),
     udp_dropped=(
         DropReport("out", "no_peer", 12),
         DropReport("out", "ttl", 0),
@@ -131,10 +131,22 @@ UDP = replace(
 
 
 UDP_KERNEL = replace(
-    UDP, udp=UdpReport(4711, 5000000, 17, 800, "kernel", "asked for", 12, True, "a trial went well")
+    UDP,
+    udp=UdpReport(
+        4711, 5000000, 17, 800, "kernel", "asked for", 12, True, "a trial went well", False, "not asked for"
+    ),
 )
 UDP_SINGLY = replace(
-    UDP, udp=UdpReport(4711, 5000000, 17, 800, "kernel", "a trial went well", 0, False, "asked for")
+    UDP,
+    udp=UdpReport(
+        4711, 5000000, 17, 800, "kernel", "a trial went well", 0, False, "asked for", True, "asked for"
+    ),
+)
+UDP_NO_CARD = replace(
+    UDP,
+    udp=UdpReport(
+        4711, 5000000, 17, 800, "kernel", "asked for", 12, True, "asked for", False, "eth0 is no network card"
+    ),
 )
 
 
@@ -149,6 +161,7 @@ UDP_SINGLY = replace(
         ("status-udp", UDP, False),
         ("status-udp-kernel", UDP_KERNEL, False),
         ("status-udp-singly", UDP_SINGLY, False),
+        ("status-udp-no-card", UDP_NO_CARD, False),
     ],
 )
 def test_the_text(name: str, report: Report, all_peers: bool) -> None:

@@ -28,6 +28,7 @@ OF_ONE: Dict[str, Set[str]] = {
         "flanneld.bpf.assembler",
         "flanneld.bpf.system_call",
         "flanneld.bpf.udp_programs",
+        "flanneld.tables.early",
         "flanneld.tables.udp",
         "flanneld.tables.udp_joining",
         "flanneld.tables.udp_kernel",

@@ -67,6 +67,7 @@ TRUTH = {
     "flannel_table_repairs_total": [({"table": "link"}, 24), ({"table": "route"}, 34)],
     "flannel_udp_datapath_info": [({"datapath": "kernel", "why": "a trial went well"}, 1)],
     "flannel_udp_joining_info": [({"joining": "true", "why": "another trial went well"}, 1)],
+    "flannel_udp_xdp_info": [({"xdp": "true", "why": "asked for"}, 1)],
     "flannel_udp_sent_packets_total": [({}, 61)],
     "flannel_udp_sent_bytes_total": [({}, 62000)],
     "flannel_udp_received_packets_total": [({}, 63)],

@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 from flanneld.instance import Instance
-from flanneld.resuming import Forwarded, Record, format_record, parse_record, resume_forwarding
+from flanneld.resuming import (
+    EarlyFile,
+    Forwarded,
+    Record,
+    format_record,
+    parse_record,
+    resume_forwarding,
+)
 from flanneld.tables import KernelError
 from flanneld.tables import udp as tables_udp
 from flanneld.tables.udp import Change, UdpPath, UdpPeer, UserSpace, make_user_space
+from flanneld.udp.early import EarlyProgram
 from flanneld.udp.peer_map import PeerMap
 
 PATH = UdpPath("flannel0", ip_address("192.0.2.1"), 8285, ip_address("10.5.34.0"))
@@ -37,6 +45,10 @@ class Here(Instance):
     @property
     def udp_record(self) -> str:
         return self.where
+
+    @property
+    def udp_early_record(self) -> str:
+        return f"{self.where}-xdp"
 
 
 @pytest.fixture
@@ -148,3 +160,42 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path, caplog):
     for _time in range(2):
         record.keep(UserSpace(path=PATH))
     assert caplog.text.count("the next restart forwards later than it could") == 1
+
+
+# --- programs of drivers
+
+EARLY = (EarlyProgram("eth0", 4711), EarlyProgram("eth1", 12))
+
+
+def test_programs_of_drivers_are_recalled_by_the_next_life(tmp_path):
+    path = tmp_path / "run" / "udp-xdp.json"
+    EarlyFile(path).keep(EARLY)
+    assert EarlyFile(path).recall() == EARLY
+    EarlyFile(path).keep(())
+    EarlyFile(path).keep(())
+    assert not path.exists()
+    assert EarlyFile(path).recall() == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "7", "\0", "\xff", "{}", '{"version":2,"programs":[["eth0",1]]}', '{"version":1,"programs":[["eth0"]]}',
+     '{"version":1,"programs":[["eth0","x"]]}', '{"version":1,"programs":7}'],
+)  # fmt: skip
+def test_by_a_damaged_file_nothing_is_ours(tmp_path, text):
+    path = tmp_path / "udp-xdp.json"
+    path.write_text(text, encoding="latin-1")
+    assert EarlyFile(path).recall() == ()
+
+
+def test_a_program_that_cannot_be_written_down_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(OSError, match="it cannot be written"):
+        EarlyFile(tmp_path / "run" / "udp-xdp.json").keep(EARLY)
+
+
+def test_they_are_known_also_where_nothing_else_is_resumed(instance, started):
+    assert resume_forwarding(instance) is None
+    EarlyFile(Path(instance.udp_early_record)).keep(EARLY)
+    space = resume_forwarding(instance)
+    assert (space.path, space.early.recall(), started[0]) == (None, EARLY, [])

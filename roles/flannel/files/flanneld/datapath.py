@@ -39,7 +39,7 @@ from flanneld.plan import (
 )
 from flanneld.reconciler import WHOLE_TABLE
 from flanneld.startup import choose
-from flanneld.tables import Datapath, Forwarder, KernelError, Worker
+from flanneld.tables import Datapath, Forwarder, KernelError, OnUnderlay, Worker
 from flanneld.tables.link import read_links
 from flanneld.tables.notifications import (
     KernelMessages,
@@ -89,6 +89,7 @@ class DataPath:
         additional = list_additional(host, self._backend, scope)
         self._read_periodically = (*NETLINK, *(table.name for table in additional))
         self._additional = additional
+        self._on_underlay = tuple(table.name for table in additional if isinstance(table, OnUnderlay))
         self._forwarders = tuple(table for table in additional if isinstance(table, Forwarder))
         tables = make_tables(node.instance, scope, self._ours, additional)
         self.reconciler = DividedReconciler(tables)
@@ -157,7 +158,10 @@ class DataPath:
         """Take in notifications of the kernel."""
         for message in batch.messages:
             self.reconciler.note(message)
-            self._underlay_suspect = self._underlay_suspect or self.underlay.concerned_by(message)
+            if self.underlay.concerned_by(message):
+                self._underlay_suspect = True
+                for name in self._on_underlay:
+                    self.reconciler.mark(name)
 
     def suspect_all(self) -> None:
         """Anything in the kernel may have changed without our knowing."""

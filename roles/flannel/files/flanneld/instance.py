@@ -91,6 +91,11 @@ class Instance:
         return f"{self.run_dir}/udp.json"
 
     @property
+    def udp_early_record(self) -> str:
+        """Which programs of network cards' drivers are those of `udp`; until the next reboot, as they are."""
+        return f"{self.run_dir}/udp-xdp.json"
+
+    @property
     def unit(self) -> str:
         return "flanneld.service" if self.name == DEFAULT else f"flanneld@{self.name}.service"
 

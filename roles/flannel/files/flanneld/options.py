@@ -167,6 +167,12 @@ FLAGS: Tuple[Flag, ...] = (
         "join TCP packets that arrive for the backend udp, where the kernel forwards: auto where it can, or off",
     ),
     Flag(
+        "udp-xdp",
+        "off",
+        "have the network card's driver take in packets for the backend udp (native XDP): off, auto on a network card "
+        "of its own, or force on whatever has such a driver",
+    ),
+    Flag(
         "allow-extension-commands",
         False,
         "run the commands that the network config has for the backend extension, as root: whoever can write to etcd "
@@ -225,6 +231,7 @@ class Options:
     tx_checksum_offload: str
     udp_datapath: str
     udp_gro: str
+    udp_xdp: str
     allow_extension_commands: bool
     keep_source: bool
     kernel_resync: int
@@ -378,6 +385,7 @@ def _check(options: Options) -> None:
         ("tx_checksum_offload", ("auto", "true", "false")),
         ("udp_datapath", ("auto", "kernel", "user")),
         ("udp_gro", ("auto", "off")),
+        ("udp_xdp", ("off", "auto", "force")),
     ):
         if getattr(options, name) not in allowed:
             raise UsageError(

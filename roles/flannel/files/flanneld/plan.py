@@ -194,7 +194,7 @@ def _make_former_tables(instance: Instance, scope: Scope) -> Tuple[Table, ...]:
     """Of kinds that do not go with a device, so that other backends and `flanneld cleanup` find what `ipsec` and `udp`
     left."""
     charon = Charon(instance.charon_socket, instance.charon_unit)
-    programs = tuple(_make_former_programs(instance))
+    programs = tuple(_make_former_programs(instance, scope.user_space))
     if charon.is_absent():
         return (*programs, PolicyTable(scope))
     # few hosts have a charon, and only for it these are loaded
@@ -204,10 +204,10 @@ def _make_former_tables(instance: Instance, scope: Scope) -> Tuple[Table, ...]:
     return (*programs, PolicyTable(scope), FormerSharedKeyTable(charon), FormerConnectionTable(charon))
 
 
-def _make_former_programs(instance: Instance) -> Iterator[Table]:
+def _make_former_programs(instance: Instance, space: Optional[UserSpace]) -> Iterator[Table]:
     with contextlib.suppress(OSError):  # a kernel without tc has none
-        if find_programs(instance.tun_device):
-            from flanneld.tables.udp import UserSpace
+        if find_programs(instance.tun_device) or (space is not None and space.early.recall()):
+            from flanneld.tables.udp import UserSpace as NewSpace
             from flanneld.tables.udp_kernel import UdpKernelPathTable
 
-            yield UdpKernelPathTable(UserSpace(), instance.tun_device)
+            yield UdpKernelPathTable(space or NewSpace(), instance.tun_device)

@@ -194,6 +194,8 @@ def _report_udp(counts: Counts, datapath: Datapath) -> UdpReport:
         counts.joined_packets,
         datapath.joining,
         datapath.why_joining,
+        datapath.early,
+        datapath.why_early,
     )
 
 

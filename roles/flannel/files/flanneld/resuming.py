@@ -10,15 +10,17 @@ the device does. The data path that is built later finds the path running, and c
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, FrozenSet, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, FrozenSet, NamedTuple, Optional, Sequence
 
 from flanneld.instance import Instance
 from flanneld.outputs.files import FileError, read_regular, write_atomically
+from flanneld.udp.early import EarlyProgram, EarlyRecord
 
 if TYPE_CHECKING:  # most hosts need not load what forwards
     from flanneld.tables.udp import UdpPath, UserSpace
@@ -70,18 +72,46 @@ class Record:
             return None
 
 
+class EarlyFile(EarlyRecord):
+    """In a file, for the next process as well."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def keep(self, programs: Sequence[EarlyProgram]) -> None:
+        if not programs:
+            self._path.unlink(missing_ok=True)
+            return
+        text = json.dumps({"version": _VERSION, "programs": list(programs)}, separators=(",", ":")) + "\n"
+        try:
+            write_atomically(self._path, text, 0o600)
+        except FileError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    def recall(self) -> Sequence[EarlyProgram]:
+        """Nothing where there is no such file, or none that we wrote."""
+        try:
+            document = json.loads(read_regular(self._path))
+            listed = document["programs"] if document["version"] == _VERSION else ()
+            return tuple(EarlyProgram(str(device), int(number)) for device, number in listed)
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+
 def open_user_space(instance: Instance) -> UserSpace:
     """The user-space path of this process, for one that begins."""
     from flanneld.tables.udp import UserSpace
 
-    return UserSpace(keep=Record(Path(instance.udp_record)).keep)
+    early = EarlyFile(Path(instance.udp_early_record))
+    return UserSpace(keep=Record(Path(instance.udp_record)).keep, early=early)
 
 
 def resume_forwarding(instance: Instance) -> Optional[UserSpace]:
     """The user-space path of this process, which runs if one ran before and its device stands. None: none is known to
-    have run."""
+    have run, nor programs in drivers."""
     path = Path(instance.udp_record)
-    if not path.exists():
+    if not path.exists() and not Path(instance.udp_early_record).exists():
         return None
     from flanneld.tables.udp import start_forwarding
 

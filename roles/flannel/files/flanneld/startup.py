@@ -145,6 +145,7 @@ def join_network(start: Start) -> Joined:
         ipsec_psk_file=find_ipsec_psk_file(start.options, start.instance),
         udp_datapath=start.options.udp_datapath,
         udp_gro=start.options.udp_gro,
+        udp_xdp=start.options.udp_xdp,
     )
     require_room(config, choice.interface.name, choice.interface.mtu)
     local = backend.prepare(host, config)

@@ -102,6 +102,9 @@ class Host:
     """What is to forward for `udp`: "kernel", "user", or "auto", the kernel where it can."""
     udp_gro: str = "auto"
     """Whether the kernel is to join TCP packets that arrive for `udp`: "off", or "auto", where it can."""
+    udp_xdp: str = "off"
+    """Whether the driver of the network card is to take in packets for `udp`: "off", "auto" on a card of its own, or
+    "force" on whatever has such a driver."""
 
 
 @dataclass(frozen=True)

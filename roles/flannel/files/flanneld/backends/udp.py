@@ -26,6 +26,7 @@ from flanneld.backends import BackendError, Host, Node
 from flanneld.instance import Instance
 from flanneld.tables import Object, Table
 from flanneld.tables.address import LinkAddress
+from flanneld.tables.early import find_obstacle
 from flanneld.tables.route import Route
 from flanneld.tables.scope import Scope
 from flanneld.tables.tun_link import TunLink
@@ -52,10 +53,12 @@ def _port(config: NetworkConfig) -> int:
 
 @dataclass(frozen=True)
 class Local:
-    """in_kernel: programs in the kernel are to forward. joins: and TCP packets that arrive are to be joined."""
+    """in_kernel: programs in the kernel are to forward. joins: and TCP packets that arrive are to be joined. early: and
+    the driver of the network card is to take in packets, if it can."""
 
     in_kernel: bool
     joins: bool = False
+    early: bool = False
 
 
 def prepare(host: Host, config: NetworkConfig) -> Local:
@@ -75,9 +78,13 @@ def prepare(host: Host, config: NetworkConfig) -> Local:
     if joins:
         for device in host.instance.joining_devices:
             host.remember_device(device)
-    if host.user_space is not None:
-        host.user_space.why, host.user_space.why_joining = why, why_joining
-    return Local(in_kernel, joins)
+    early, why_early = _choose_early(host) if in_kernel else (False, "")
+    if in_kernel and host.udp_xdp != "off":
+        log.info("udp: native XDP %s: %s", "is tried" if early else "is not tried", why_early)
+    space = host.user_space
+    if space is not None:
+        space.why, space.why_joining, space.why_early = why, why_joining, why_early
+    return Local(in_kernel, joins, early)
 
 
 def _choose_datapath(host: Host) -> Tuple[bool, str]:
@@ -106,6 +113,19 @@ def _choose_joining(host: Host) -> Tuple[bool, str]:
     except OSError as error:
         return False, f"the kernel cannot: {error.strerror or error}"
     return True, "a trial went well"
+
+
+def _choose_early(host: Host) -> Tuple[bool, str]:
+    """And why. Without a trial: to attach a program may take the link down for a moment, which is enough of it once."""
+    if host.udp_xdp == "off":
+        return False, "not asked for"
+    if host.udp_xdp == "force":
+        return True, "asked for"
+    try:
+        obstacle = find_obstacle(host.choice.interface.name)
+    except OSError as error:
+        return False, f"the kernel cannot: {error.strerror or error}"
+    return not obstacle, obstacle or "asked for"
 
 
 def _explain_no_tun(error: OSError) -> BackendError:
@@ -154,7 +174,8 @@ def desired(node: Node, underlay: Underlay) -> Iterator[Object]:
     if node.local.in_kernel:
         joining = node.instance.joining_devices if node.local.joins else None
         yield from plan_pair(joining) if joining else ()
-        yield UdpKernelPath(device, underlay.name, local, _port(node.config), joining)
+        early = node.local.early
+        yield UdpKernelPath(device, underlay.name, local, _port(node.config), joining, early)
     yield Route(pool.network, None, device)
 
 

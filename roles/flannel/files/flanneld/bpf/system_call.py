@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 ARRAY, PER_CPU_ARRAY, LPM_TRIE = 2, 6, 11
-SCHED_CLS = 3
+SCHED_CLS, XDP = 3, 6
 NO_PREALLOC = 1
+XDP_IN_PARTS = 1 << 5
+"""BPF_F_XDP_HAS_FRAGS: the program may be handed the beginning of a frame that lies in several places."""
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = range(6)
 _PROG_TEST_RUN, _OBJ_GET_INFO, _MAP_LOOKUP_BATCH = 10, 15, 24
@@ -136,16 +138,16 @@ def read_sums(map_: int, count: int) -> List[int]:
     return [sum(numbers[place::count]) for place in range(count)]
 
 
-def load_program(kind: int, code: bytes, name: str) -> int:
+def load_program(kind: int, code: bytes, name: str, flags: int = 0) -> int:
     """A descriptor. The error of what the verifier refuses ends with the end of its log."""
     try:
-        return _load(kind, code, name, None)
+        return _load(kind, code, name, flags, None)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EINVAL):
             raise
         log = ctypes.create_string_buffer(_LOG_BYTES)
         try:
-            return _load(kind, code, name, log)
+            return _load(kind, code, name, flags, log)
         except OSError as again:
             said = log.value.decode("utf-8", "replace").strip().splitlines()[-_LOG_LINES:]
             text = "; ".join(said) or os.strerror(again.errno or 0)
@@ -172,7 +174,7 @@ def test_run(program: int, packet: bytes) -> Verdict:
     return Verdict(returned, after.raw[:size])
 
 
-def _load(kind: int, code: bytes, name: str, log: Optional[ctypes.Array[ctypes.c_char]]) -> int:
+def _load(kind: int, code: bytes, name: str, flags: int, log: Optional[ctypes.Array[ctypes.c_char]]) -> int:
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(_LICENCE)
     level, size, place = (0, 0, 0) if log is None else (1, len(log), ctypes.addressof(log))
@@ -180,7 +182,7 @@ def _load(kind: int, code: bytes, name: str, log: Optional[ctypes.Array[ctypes.c
         _PROG_LOAD,
         _PROGRAM.pack(
             kind, len(code) // 8, ctypes.addressof(instructions), ctypes.addressof(licence),
-            level, size, place, 0, 0, name.encode(),
+            level, size, place, 0, flags, name.encode(),
         ),
     )  # fmt: skip
 

@@ -20,6 +20,10 @@ incoming ones when they arrive at the external interface.
 TCP packets that arrive singly may go through a pair of devices, in which the kernel joins those that follow upon each
 other, before they arrive at the TUN: a container's kernel then has fewer to look at (docs/decisions/0021-udp-gro.md). A
 third program waits at the far end of the pair.
+
+Where it is asked for, a fourth one is run by the driver of the network card, before the kernel has made a packet of a
+frame (native XDP). It takes off the headers, so that the card's own joining sees what is inside, and leaves a mark
+beside the packet, by which the program at the external interface knows it (docs/decisions/0024-udp-xdp.md).
 """
 
 from __future__ import annotations
@@ -51,6 +55,8 @@ from .assembler import (
 
 PASS, DROP, REDIRECTED = -1, 2, 7
 """TC_ACT_UNSPEC: as if there were no program, for the next filter, too. TC_ACT_SHOT. TC_ACT_REDIRECT."""
+EARLY_DROP, EARLY_PASS = 1, 2
+"""XDP_DROP. XDP_PASS: the kernel makes a packet of the frame."""
 
 SENT_PACKETS, SENT_BYTES, SENT_REFUSED, RECEIVED_PACKETS, RECEIVED_BYTES, RECEIVED_REFUSED, JOINED = range(7)
 COUNTERS = 7
@@ -74,15 +80,20 @@ _TTL = 64
 _LONGEST = 0xFFFF - OVERHEAD
 _FLOW_JIFFIES = 64  # as long the packets of a flow go straight behind a larger piece: 64 ms to 0.64 s
 _TO_HOST = 0  # PACKET_HOST
+_MARK, _MARK_BYTES = 0x666C0000, 4  # with the port, so that other instances know theirs
 
 # struct __sk_buff (linux/bpf.h)
 _SKB_LENGTH, _SKB_TYPE, _SKB_PROTOCOL, _SKB_DATA, _SKB_DATA_END = 0, 4, 16, 76, 80
-_SKB_GSO_SEGMENTS, _SKB_GSO_SIZE = 164, 176
+_SKB_DATA_META, _SKB_GSO_SEGMENTS, _SKB_GSO_SIZE = 140, 164, 176
+
+# struct xdp_md (linux/bpf.h)
+_XDP_DATA, _XDP_DATA_END, _XDP_DATA_META = 0, 4, 8
 
 # helpers (linux/bpf.h)
 _MAP_LOOKUP, _STORE_BYTES, _REDIRECT, _PULL_DATA, _CHANGE_HEAD = 1, 9, 23, 39, 43
 _CHANGE_TYPE, _GET_HASH, _JIFFIES = 32, 34, 118
 _ADJUST_ROOM, _FIB_LOOKUP, _REDIRECT_NEIGHBOUR = 50, 69, 152
+_XDP_ADJUST_HEAD, _XDP_ADJUST_META, _XDP_LENGTH = 44, 54, 188
 _AT_MAC = 1  # BPF_ADJ_ROOM_MAC: between Ethernet and IP
 _FIXED_GSO, _ENCAP_IPV4, _ENCAP_UDP, _DECAP_UDP = 1, 2, 16, 1 << 10  # BPF_F_ADJ_ROOM_*
 _TO_INGRESS = 1  # BPF_F_INGRESS
@@ -170,6 +181,7 @@ def make_incoming(place: Place) -> bytes:
     code = Assembler()
     code.move(R6, R1)
     _require_ipv4(code)
+    _forward_marked(code, place)
     _load_packet(code, _ETHERNET + OVERHEAD + _IPV4, "pull")
     code.jump("whole")
     code.label("pull")
@@ -180,6 +192,8 @@ def make_incoming(place: Place) -> bytes:
     _load_packet(code, _ETHERNET + OVERHEAD + _IPV4, "pass")
     code.label("whole")
     _require_datagram(code, place)
+    code.load(WORD, R4, R6, _SKB_LENGTH)
+    code.jump_if(R4, "<", R5, "pass")
     code.load(DOUBLE, R4, R2, _ETHERNET + OVERHEAD)
     code.store(DOUBLE, R10, _SAVED, R4)
     code.load(HALF, R7, R2, _ETHERNET + 26)
@@ -204,6 +218,52 @@ def make_incoming(place: Place) -> bytes:
     return code.build()
 
 
+def make_early(place: Place) -> bytes:
+    """The same in the driver of the network card, for what other such programs have sent; all else is left to the
+    program at the external interface, also what has an outer checksum, which may be unfinished.
+
+    The mark has its place before the headers go: not every driver has room for one.
+    """
+    code = Assembler()
+    code.move(R6, R1)
+    code.call(_XDP_LENGTH, R6)
+    code.move(R9, R0)
+    _load_frame(code, _ETHERNET + OVERHEAD + _IPV4, "pass")
+    code.load(HALF, R4, R2, 12)
+    code.jump_unless(R4, "==", wire16(_ETHERTYPE_IPV4), "pass")
+    _require_datagram(code, place)
+    code.jump_if(R9, "<", R5, "pass")
+    code.load(HALF, R4, R2, _ETHERNET + 26)
+    code.jump_unless(R4, "==", 0, "pass")
+    code.store(DOUBLE, R10, _PACKETS, 1)
+    code.store(DOUBLE, R10, _BYTES, R8)
+    code.load(DOUBLE, R7, R2, 0)  # the Ethernet header: both addresses
+    code.load(WORD, R9, R2, 8)
+    code.load(WORD, R8, R2, _ETHERNET + 12)
+    code.load(WORD, R5, R2, _ETHERNET + 40)
+    _look_up(code, place.peers, R5, "pass")
+    code.load(WORD, R4, R0, 0)
+    code.jump_unless(R4, "==", R8, "pass")
+
+    code.call(_XDP_ADJUST_META, R6, -_MARK_BYTES)
+    code.jump_unless(R0, "==", 0, "pass")
+    code.call(_XDP_ADJUST_HEAD, R6, OVERHEAD)
+    code.jump_unless(R0, "==", 0, "refused")
+    _load_frame(code, _ETHERNET, "refused")
+    code.store(DOUBLE, R2, 0, R7)
+    code.store(WORD, R2, 8, R9)
+    code.store(HALF, R2, 12, wire16(_ETHERTYPE_IPV4))
+    code.move(R3, R2)
+    code.load(WORD, R2, R6, _XDP_DATA_META)
+    _require_room(code, _MARK_BYTES, "refused")
+    code.store(WORD, R2, 0, _mark(place))
+    _count(code, place.counters, RECEIVED_PACKETS, RECEIVED_BYTES)
+    code.end(EARLY_PASS)
+
+    _end(code, place.counters, RECEIVED_REFUSED, EARLY_DROP, EARLY_PASS)
+    return code.build()
+
+
 def make_joined(place: Place) -> bytes:
     """What comes out of the pair: have it arrive at the TUN, where it would have arrived without the pair. Nothing else
     gets any further from there."""
@@ -211,11 +271,7 @@ def make_joined(place: Place) -> bytes:
     code.move(R6, R1)
     code.load(WORD, R2, R6, _SKB_PROTOCOL)
     code.jump_unless(R2, "==", wire16(_ETHERTYPE_IPV4), "drop")
-    code.load(WORD, R7, R6, _SKB_GSO_SEGMENTS)
-    code.jump_if(R7, "<=", 1, "counted")
-    _find_counters(code, place.counters, "counted")
-    code.add_to(R0, 8 * JOINED, R7)
-    code.label("counted")
+    _count_joined(code, place)
     # its MAC address is that of the external interface, so that the kernel takes it for somebody else's
     code.call(_CHANGE_TYPE, R6, _TO_HOST)
     code.call(_REDIRECT, place.tun, _TO_INGRESS)
@@ -233,6 +289,32 @@ def make_feeder(target: int) -> bytes:
     return code.build()
 
 
+def _forward_marked(code: Assembler, place: Place) -> None:
+    """What the program of the driver has taken its headers off arrives at the TUN. Loses R0 to R5, R7."""
+    code.load(WORD, R2, R6, _SKB_DATA_META)
+    code.load(WORD, R3, R6, _SKB_DATA)
+    _require_room(code, _MARK_BYTES, "not marked")
+    code.load(WORD, R4, R2, 0)
+    code.jump_unless(R4, "==", _mark(place), "not marked")
+    _count_joined(code, place)
+    code.call(_REDIRECT, place.tun, _TO_INGRESS)
+    code.exit()
+    code.label("not marked")
+
+
+def _mark(place: Place) -> int:
+    return _MARK | place.port
+
+
+def _count_joined(code: Assembler, place: Place) -> None:
+    """The packets that the larger one was made of. Loses R0 to R5, R7."""
+    code.load(WORD, R7, R6, _SKB_GSO_SEGMENTS)
+    code.jump_if(R7, "<=", 1, "joined counted")
+    _find_counters(code, place.counters, "joined counted")
+    code.add_to(R0, 8 * JOINED, R7)
+    code.label("joined counted")
+
+
 def _require_ipv4(code: Assembler) -> None:
     code.load(WORD, R2, R6, _SKB_PROTOCOL)
     code.jump_unless(R2, "==", wire16(_ETHERTYPE_IPV4), "pass")
@@ -242,13 +324,26 @@ def _load_packet(code: Assembler, size: int, otherwise: str) -> None:
     """R2 = the packet, of which at least `size` bytes may be read, R3 = its end"""
     code.load(WORD, R2, R6, _SKB_DATA)
     code.load(WORD, R3, R6, _SKB_DATA_END)
+    _require_room(code, size, otherwise)
+
+
+def _load_frame(code: Assembler, size: int, otherwise: str) -> None:
+    """The same of what a driver has received."""
+    code.load(WORD, R2, R6, _XDP_DATA)
+    code.load(WORD, R3, R6, _XDP_DATA_END)
+    _require_room(code, size, otherwise)
+
+
+def _require_room(code: Assembler, size: int, otherwise: str) -> None:
+    """There are so many bytes from R2 to R3. Loses R4."""
     code.move(R4, R2)
     code.calculate(R4, "+", size)
     code.jump_if(R4, ">", R3, otherwise)
 
 
 def _require_datagram(code: Assembler, place: Place) -> None:
-    """The packet at R2 is a datagram for us with one whole packet in it; R8 = length of that packet. Loses R4, R5."""
+    """The packet at R2 is a datagram for us with one packet in it; R8 = length of that packet. Loses R4. R5 = of all
+    with the Ethernet header, which is to be there."""
     ip = _ETHERNET
     code.load(HALF, R4, R2, ip + 22)  # most of what is not ours ends here
     code.jump_unless(R4, "==", wire16(place.port), "pass")
@@ -275,8 +370,6 @@ def _require_datagram(code: Assembler, place: Place) -> None:
         code.swap16(R4)
         code.jump_unless(R4, "==", R5, "pass")
     code.calculate(R5, "+", _ETHERNET)
-    code.load(WORD, R4, R6, _SKB_LENGTH)
-    code.jump_if(R4, "<", R5, "pass")
 
 
 def _require_sum(code: Assembler, at: int) -> None:
@@ -478,16 +571,16 @@ def _count(code: Assembler, counters: int, packets: int, octets: int) -> None:
     code.label(f"counted {packets}")
 
 
-def _end(code: Assembler, counters: int, refused: int) -> None:
-    """Where packets end that were not forwarded."""
+def _end(code: Assembler, counters: int, refused: int, drop: int = DROP, passed: int = PASS) -> None:
+    """Where packets end that were not forwarded. drop, passed: the verdicts."""
     code.label("refused")
     _find_counters(code, counters, "drop")
     code.load(DOUBLE, R1, R10, _PACKETS)
     code.add_to(R0, 8 * refused, R1)
     code.label("drop")
-    code.end(DROP)
+    code.end(drop)
     code.label("pass")
-    code.end(PASS)
+    code.end(passed)
 
 
 def _find_counters(code: Assembler, counters: int, otherwise: str) -> None:

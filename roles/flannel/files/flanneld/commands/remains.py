@@ -26,6 +26,7 @@ from flanneld.backends import is_routed_by_others
 from flanneld.commands.settings import Settings
 from flanneld.instance import DEFAULT, Instance
 from flanneld.outputs.state_dir import StateDir
+from flanneld.resuming import open_user_space
 from flanneld.tables.address import AddressTable
 from flanneld.tables.device import OtherLink
 from flanneld.tables.link import read_links
@@ -70,14 +71,16 @@ def find_remains(settings: Settings, state: StateDir) -> Remains:
         inside |= set(instance.joining_devices)
     # The names of other instances end in their own name; those of the default one might be another flannel's.
     ours = named if instance.name != DEFAULT else named & (known.devices | inside)
-    scope = Scope(known.devices | ours, known.underlay, pools, known.chains, former)
+    space = open_user_space(instance)
+    scope = Scope(known.devices | ours, known.underlay, pools, known.chains, former, user_space=space)
     return Remains(scope, tuple(sorted(named - scope.devices)))
 
 
 def list_run_files(settings: Settings) -> List[Path]:
     """What the agent makes anew at every boot, as far as it exists."""
     instance = settings.instance
-    paths = map(Path, (settings.options.subnet_file, instance.socket, instance.lock, instance.udp_record))
+    made = (instance.socket, instance.lock, instance.udp_record, instance.udp_early_record)
+    paths = map(Path, (settings.options.subnet_file, *made))
     return [path for path in paths if path.exists() or path.is_symlink()]
 
 

@@ -154,6 +154,8 @@ def _traffic(report: Report) -> Iterator[str]:
     if udp.datapath == "kernel":
         why = f": {udp.why_joining}" if udp.why_joining else ""
         yield _row("joined", f"{udp.joined_packets} packets{why}" if udp.joining else f"not{why}")
+        if udp.xdp or udp.why_xdp != "not asked for":
+            yield _row("native XDP", f"{'runs' if udp.xdp else 'not'}: {udp.why_xdp}")
     yield _row("dropped", f"{sum(drop.packets for drop in dropped)} packets")
     yield from _table([(drop.direction, drop.reason, str(drop.packets)) for drop in dropped])
 

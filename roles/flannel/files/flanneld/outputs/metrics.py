@@ -116,6 +116,11 @@ def _describe_joining(report: Report) -> List[Sample]:
     return [] if udp is None else [((str(udp.joining).lower(), udp.why_joining), 1.0)]
 
 
+def _describe_xdp(report: Report) -> List[Sample]:
+    udp = report.udp
+    return [] if udp is None else [((str(udp.xdp).lower(), udp.why_xdp), 1.0)]
+
+
 def _count_drops(report: Report) -> List[Sample]:
     return [((drop.direction, drop.reason), float(drop.packets)) for drop in report.udp_dropped]
 
@@ -295,6 +300,12 @@ FIGURES: Tuple[Figure, ...] = (
         "Whether TCP packets that arrive for the backend udp in the kernel are joined to larger ones, and why.",
         _describe_joining,
         ("joining", "why"),
+    ),
+    Figure(
+        "flannel_udp_xdp_info",
+        "Whether the driver of the network card takes in packets for the backend udp (native XDP), and why.",
+        _describe_xdp,
+        ("xdp", "why"),
     ),
     Figure(
         "flannel_udp_sent_packets_total",

@@ -97,7 +97,8 @@ class StoreReport:
 class UdpReport:
     """What the backend udp has forwarded since this process began: packets of containers, and their bytes, to other
     hosts and from them. datapath: what does it, "kernel" or "user". why: what decided for that one. joined_packets: of
-    TCP, which arrived as part of larger ones. joining: whether that is done; why_joining: why, or why not."""
+    TCP, which arrived as part of larger ones. joining: whether that is done; why_joining: why, or why not. xdp: the
+    driver of the network card takes in packets; why_xdp: why, or why not."""
 
     sent_packets: int
     sent_bytes: int
@@ -108,6 +109,8 @@ class UdpReport:
     joined_packets: int
     joining: bool
     why_joining: str
+    xdp: bool
+    why_xdp: str
 
 
 @dataclass(frozen=True)

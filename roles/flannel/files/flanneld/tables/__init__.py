@@ -104,6 +104,11 @@ class Slow:
         periodically only. Runs in a thread of its own."""
 
 
+class OnUnderlay:
+    """Base of a table of what is attached to the external interface: it is read again whenever that changes, since not
+    everything is announced by itself."""
+
+
 class Table(Protocol):
     """Objects of one kind, or of several that share their keys.
 
@@ -135,13 +140,16 @@ class Table(Protocol):
 class Datapath:
     """What forwards for the backend udp: "kernel" or "user"; and why that one, "" where nothing had to be decided.
 
-    joining: TCP packets that arrive are joined, before they go on to containers; and why, or why not.
+    joining: TCP packets that arrive are joined, before they go on to containers; and why, or why not. early: the driver
+    of the network card takes in packets; and why not, or what it was asked for.
     """
 
     name: str
     why: str
     joining: bool = False
     why_joining: str = ""
+    early: bool = False
+    why_early: str = ""
 
 
 @runtime_checkable

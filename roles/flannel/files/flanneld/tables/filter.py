@@ -26,7 +26,8 @@ from .rtnetlink import (
     text_from,
 )
 
-INGRESS, EGRESS = "ingress", "egress"
+INGRESS, EGRESS, EARLY = "ingress", "egress", "xdp"
+"""Where a program runs. EARLY: in the driver of the device (early.py), which has one at most, without a preference."""
 _OURS = "flanneld "
 _PARENTS = {INGRESS: 0xFFFFFFF2, EGRESS: 0xFFFFFFF3}  # TC_H_CLSACT, TC_H_MIN_INGRESS and _EGRESS
 _CLSACT_PARENT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000

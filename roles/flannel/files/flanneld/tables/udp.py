@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Callable, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from flanneld.udp.counts import Counts
+from flanneld.udp.early import EarlyRecord
 from flanneld.udp.loop import Forwarding
 from flanneld.udp.peer_map import PeerMap
 from flanneld.udp.traffic import Traffic
@@ -68,7 +69,8 @@ class UserSpace:
     keep: told of every change, so that the next process can begin where this one ends. kernel: what forwards beside it
     in the kernel; None: nothing yet. capable: subnets of peers that may be sent to from there. why: what decided for
     kernel or user space. fault: what the kernel has against the programs that should run; "" for nothing.
-    why_joining, joining_fault: the same for the joining of TCP packets.
+    why_joining, joining_fault: the same for the joining of TCP packets, why_early, early_fault: and for the program in
+    the driver of the network card. early: which of those are ours.
     """
 
     peers: PeerMap = field(default_factory=lambda: PeerMap({}))
@@ -82,6 +84,9 @@ class UserSpace:
     fault: str = ""
     why_joining: str = ""
     joining_fault: str = ""
+    why_early: str = ""
+    early_fault: str = ""
+    early: EarlyRecord = field(default_factory=EarlyRecord)
 
 
 class UdpPathTable:
@@ -136,11 +141,14 @@ class UdpPathTable:
 
     def read_datapath(self) -> Datapath:
         space = self._space
-        path = None if space.kernel is None else space.kernel.path
-        if path is None:
+        kernel, path = space.kernel, None if space.kernel is None else space.kernel.path
+        if kernel is None or path is None:
             return Datapath("user", space.fault or space.why)
         why_joining = space.joining_fault or space.why_joining
-        return Datapath("kernel", space.fault or space.why, path.joining is not None, why_joining)
+        why, why_early = space.fault or space.why, space.early_fault or space.why_early
+        return Datapath(
+            "kernel", why, path.joining is not None, why_joining, bool(kernel.list_early()), why_early
+        )
 
     def notice(self, message: object) -> Optional[Notice]:
         """None: the link table hears of the device."""

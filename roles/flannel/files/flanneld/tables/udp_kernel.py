@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import socket
 import struct
@@ -21,11 +22,13 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 from flanneld.bpf import system_call, udp_programs
 from flanneld.bpf.udp_programs import TAKES_UNFINISHED, Place
 from flanneld.udp.counts import IN_REFUSED, OUT_REFUSED, Counts
+from flanneld.udp.early import EarlyProgram, EarlyRecord
 from flanneld.udp.tun import open_passing_device, read_name
 
-from . import Change, KernelError, Key, Notice
+from . import Change, KernelError, Key, Notice, OnUnderlay, early
 from .bulk import describe_change
 from .filter import (
+    EARLY,
     EGRESS,
     INGRESS,
     Filter,
@@ -38,6 +41,8 @@ from .filter import (
 from .refusal import RETRIED
 from .rtnetlink import Message, index_of
 from .udp import UserSpace
+
+log = logging.getLogger(__name__)
 
 _MOST_PEERS = 1 << 17  # 6 MB, of which older kernels want the right beforehand
 _KEY = struct.Struct("=I4s")
@@ -57,7 +62,7 @@ class UdpKernelPath:
     """Forwarding in the kernel between a TUN and the device whose address is local, to and from that port.
 
     joining: the pair of devices in which TCP packets that arrive are joined, where they go in and where they come out;
-    None: they arrive as they come.
+    None: they arrive as they come. early: the driver of the underlay is to take in what it can.
     """
 
     device: str
@@ -65,6 +70,7 @@ class UdpKernelPath:
     local: IPv4Address
     port: int
     joining: Optional[Tuple[str, str]] = None
+    early: bool = False
 
     @property
     def key(self) -> Key:
@@ -72,7 +78,8 @@ class UdpKernelPath:
 
     def __str__(self) -> str:
         joining = "" if self.joining is None else f", TCP packets joined in {self.joining[1]}"
-        return f"{self.device} over {self.underlay}, {self.local}:{self.port}{joining}"
+        early = ", native XDP" if self.early else ""
+        return f"{self.device} over {self.underlay}, {self.local}:{self.port}{joining}{early}"
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,10 @@ class KernelSpace:
         counts.dropped[IN_REFUSED] = sums[udp_programs.RECEIVED_REFUSED]
         return counts
 
+    def list_early(self) -> List[EarlyProgram]:
+        """Of those that run, the one in the driver, if it does."""
+        return [EarlyProgram(one.device, one.program) for one in self.filters if one.direction == EARLY]
+
     def put_peer(self, subnet: IPv4Network, public: IPv4Address, capable: bool) -> None:
         """Raises OSError."""
         value = _VALUE.pack(public.packed, TAKES_UNFINISHED if capable else 0)
@@ -147,7 +158,7 @@ class KernelSpace:
             os.close(descriptor)
 
 
-class UdpKernelPathTable:
+class UdpKernelPathTable(OnUnderlay):
     """The programs on this host that have our name: those of this process, or those found."""
 
     name = "udp kernel path"
@@ -170,7 +181,7 @@ class UdpKernelPathTable:
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
         errors: Dict[Key, KernelError] = {}
         for change in changes:
-            self._space.fault = self._space.joining_fault = ""
+            self._space.fault = self._space.joining_fault = self._space.early_fault = ""
             try:
                 if change.after is None:
                     self._stop()
@@ -197,9 +208,11 @@ class UdpKernelPathTable:
             return None
 
     def _read_filters(self) -> List[Filter]:
-        """Raises KernelError."""
+        """In the order in which they may go: only those of tc know what that in the driver has marked. Raises
+        KernelError."""
         try:
-            return find_programs(self._device)
+            found = early.find_attached(self._space.early)
+            return [_describe_early(self._device, one) for one in found] + find_programs(self._device)
         except OSError as error:
             raise _explain(self.name, error) from error
 
@@ -217,13 +230,27 @@ class UdpKernelPathTable:
 
     def _attach(self, kernel: KernelSpace, path: UdpKernelPath) -> None:
         ours = frozenset(put_program(path, *one) for one in _list_programs(kernel, path))
+        if path.early:
+            ours |= self._attach_early(kernel, path)
         for other in frozenset(self._read_filters()) - ours:  # of another external interface, or another port
-            remove_filter(other)
+            _remove(other)
         kernel.path, kernel.filters = path, ours
+        self._space.early.keep(kernel.list_early())
+
+    def _attach_early(self, kernel: KernelSpace, path: UdpKernelPath) -> FrozenSet[Filter]:
+        """None where the driver cannot: then the other programs do it all, until the next start."""
+        try:
+            made = put_early_program(kernel, path, self._space.early)
+        except OSError as error:
+            self._space.early_fault = f"the kernel cannot: {error.strerror or error}"
+            log.warning("udp: no native XDP on %s: %s", path.underlay, self._space.early_fault)
+            return frozenset()
+        return frozenset({_describe_early(path.device, made)})
 
     def _stop(self) -> None:
         for found in self._read_filters():
-            remove_filter(found)
+            _remove(found)
+        self._space.early.keep(())
         if self._space.kernel is not None:
             self._space.kernel.path, self._space.kernel.filters = None, frozenset()
 
@@ -304,12 +331,17 @@ def open_kernel_space(space: UserSpace) -> KernelSpace:
 def _list_programs(kernel: KernelSpace, path: UdpKernelPath) -> Iterator[Tuple[str, bytes, str, str]]:
     """Name, code, device and direction, in the order in which packets from other hosts need them there. Raises OSError
     when a device is missing."""
-    tun, joining = index_of(path.device), 0 if path.joining is None else index_of(path.joining[0])
-    place = Place(tun, path.local.packed, path.port, kernel.peers, kernel.counters, kernel.flows, joining)
+    place = _place(kernel, path)
     if path.joining is not None:
         yield "flannel_joined", udp_programs.make_joined(place), path.joining[1], INGRESS
     yield "flannel_in", udp_programs.make_incoming(place), path.underlay, INGRESS
     yield "flannel_out", udp_programs.make_outgoing(place), path.device, EGRESS
+
+
+def _place(kernel: KernelSpace, path: UdpKernelPath) -> Place:
+    """Raises OSError when a device is missing."""
+    tun, joining = index_of(path.device), 0 if path.joining is None else index_of(path.joining[0])
+    return Place(tun, path.local.packed, path.port, kernel.peers, kernel.counters, kernel.flows, joining)
 
 
 def put_program(path: UdpKernelPath, name: str, code: bytes, device: str, direction: str) -> Filter:
@@ -321,6 +353,33 @@ def put_program(path: UdpKernelPath, name: str, code: bytes, device: str, direct
     finally:
         os.close(program)
     return Filter(device, direction, name_programs(path.device), path.port, number)
+
+
+def put_early_program(kernel: KernelSpace, path: UdpKernelPath, record: EarlyRecord) -> EarlyProgram:
+    """The same in the driver of the underlay. It is written down before, so that the next process knows it however this
+    one ends. Raises OSError."""
+    code = udp_programs.make_early(_place(kernel, path))
+    program = system_call.load_program(system_call.XDP, code, "flannel_early", system_call.XDP_IN_PARTS)
+    try:
+        made = EarlyProgram(path.underlay, system_call.read_info(program).number)
+        former = early.find_attached(record)
+        record.keep([*former, made])
+        early.put_program(path.underlay, program, former)
+    finally:
+        os.close(program)
+    return made
+
+
+def _describe_early(device: str, program: EarlyProgram) -> Filter:
+    return Filter(program.device, EARLY, name_programs(device), 0, program.number)
+
+
+def _remove(found: Filter) -> None:
+    """Raises OSError."""
+    if found.direction == EARLY:
+        early.remove_program(EarlyProgram(found.device, found.program))
+    else:
+        remove_filter(found)
 
 
 def try_programs(underlay: str) -> None:
