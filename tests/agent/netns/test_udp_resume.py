@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Dict
-
 import pytest
+from flanneld.resuming import Forwarded, parse_record
 
 from tests.support.cluster import Cluster
 from tests.support.node import Node
@@ -25,9 +23,8 @@ def kill(node: Node) -> int:
     return len(node.agent.log)
 
 
-def read_record(node: Node) -> Dict[str, Any]:
-    found: Dict[str, Any] = json.loads((node.host.run_dir / "flannel" / "udp.json").read_text())
-    return found
+def read_record(node: Node) -> Forwarded:
+    return parse_record((node.host.run_dir / "flannel" / "udp.json").read_text())
 
 
 def test_packets_need_not_wait_for_etcd(cluster: Cluster) -> None:
@@ -54,15 +51,15 @@ def test_a_peer_that_has_gone_meanwhile_goes(cluster: Cluster) -> None:
     one, two, three = cluster.join(1, 2, 3)
     for node in (two, three):
         assert_ping(one.container, node.container)
-    known = {str(node.host.subnet): str(node.host.address) for node in (two, three)}
-    assert read_record(one)["peers"] == known
+    known = {node.host.subnet: node.host.address for node in (two, three)}
+    assert read_record(one).peers == known
     kill(one)
     three.agent.stop()
     cluster.etcd.delete(three.lease_key)
     one.agent.start()
     one.agent.wait_log("for 2 peers of the last life")
-    del known[str(three.host.subnet)]
-    wait_until(lambda: read_record(one)["peers"] == known, "it is forgotten")
+    del known[three.host.subnet]
+    wait_until(lambda: read_record(one).peers == known, "it is forgotten")
     assert_ping(one.container, two.container)
     assert_no_ping(one.container, three.container)
 
@@ -80,7 +77,7 @@ def test_an_address_that_has_moved_meanwhile_is_bound_anew(cluster: Cluster) -> 
     assert "udp path flannel0 over 192.0.2.1:8285" in one.agent.complaints()[0]
     wait_until(lambda: '"192.0.2.77"' in str(cluster.leases()), "the new address is published")
     assert_ping(one.container, two.container)
-    assert read_record(one)["local"] == "192.0.2.77"
+    assert str(read_record(one).path.local) == "192.0.2.77"
 
 
 def test_another_backend_ends_what_was_resumed_and_the_record(cluster: Cluster) -> None:

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import List
 
 import pytest
 from ansible_collections.weft.flannel.plugins.module_utils._interface import Interface, InterfaceChoice
@@ -17,12 +16,13 @@ from flanneld.instance import Instance
 from flanneld.leasing import KnownPeers, LeaseChanges, LeaseListing
 from flanneld.leasing.peers import Outcome, Peers
 from flanneld.reconciler import Reconciler
-from flanneld.tables import Change, KernelError, Key, Notice
+from flanneld.tables import Change
 from flanneld.tables.fdb import FdbEntry
 from flanneld.tables.neighbour import Neighbour
 from flanneld.tables.route import Route
 from flanneld.tables.underlay import Underlay
 
+from tests.support.counting import CountingTable
 from tests.support.random_leases import OWN_MAC, OWN_PUBLIC, OWN_PUBLIC_V6, dual_lease, dual_rules
 
 UNDERLAY = Underlay(
@@ -31,37 +31,6 @@ UNDERLAY = Underlay(
 OWN = dual_lease("10.5.1.0/24", "fd00:5:0:1::/64", 1, OWN_MAC, born=1)
 V4_ONLY = dual_lease("10.5.2.0/24", None, 2, born=2)
 DUAL = dual_lease("10.5.2.0/24", "fd00:5:0:2::/64", 2, born=20)
-
-
-@dataclass
-class Recorder:
-    """A table of a host that takes every change and remembers it."""
-
-    kinds: Tuple[type, ...]
-    things: Dict[Key, Any] = field(default_factory=dict)
-    changes: List[Change] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.kinds[0].__name__
-
-    def dump(self) -> Dict[Key, Any]:
-        return dict(self.things)
-
-    def owns(self, thing: Any) -> bool:
-        return True
-
-    def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
-        for change in changes:
-            self.changes.append(change)
-            if change.after is None:
-                del self.things[change.key]
-            else:
-                self.things[change.key] = change.after
-        return {}
-
-    def notice(self, message: Any) -> Optional[Notice]:
-        return None
 
 
 class Agent:
@@ -74,7 +43,7 @@ class Agent:
         local = vxlan.Local({IPV4: OWN_MAC, IPV6: OWN_MAC})
         self.node = Node(Instance(), rules.config, choice, OWN, local)
         self.peers = Peers(rules, 600)
-        self.tables = [Recorder((Neighbour,)), Recorder((FdbEntry,)), Recorder((Route,))]
+        self.tables = [CountingTable(kind) for kind in (Neighbour, FdbEntry, Route)]
         self.reconciler = Reconciler(self.tables)
 
     def follow(self, outcome: Outcome) -> List[Change]:

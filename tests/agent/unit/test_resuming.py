@@ -81,15 +81,24 @@ WHOLE = json.loads(format_record(KEPT))
 
 def test_one_of_a_version_without_programs_says_that_none_is_capable():
     older = {key: value for key, value in WHOLE.items() if key != "capable"}
-    assert parse_record(json.dumps(older)) == Forwarded(PATH, PEERS)
+    assert parse_record(f"{json.dumps(older)}\n") == Forwarded(PATH, PEERS)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "null", "{}", "\0", '{"version":1}', format_record(KEPT)[:-9],
+        "", "[]\n", "null\n", "{}\n", "\0\n", '{"version":1}\n', format_record(KEPT)[:-9],
+        format_record(KEPT)[:-1],
         *(
-            json.dumps({**WHOLE, **change})
+            format_record(KEPT) + line
+            for line in (
+                "\n", "x\n", "{}\n", "[]\n", '["10.5.72.0/24"]\n', '["10.5.72.0/24", 7, true]\n',
+                '["10.5.72.0/24", null]\n', '["10.5.72.1/24", null, false]\n',
+                '["10.5.72.0/24", "192.0.2", true]\n', '["10.5.72.0/24", null, fal',
+            )
+        ),
+        *(
+            json.dumps({**WHOLE, **change}) + "\n"
             for change in (
                 {"version": 2}, {"device": None}, {"local": "fd00::1"}, {"local": 7}, {"port": "0"}, {"port": "x"},
                 {"port": 8285}, {"own": "10.5"}, {"peers": []}, {"peers": {"10.5.72.1/24": "192.0.2.2"}},
@@ -118,8 +127,29 @@ def test_every_change_is_kept_and_a_path_that_ends_leaves_none(instance):
     table.apply([Change("flannel0", PATH, None)])  # nothing to remove
 
 
+def test_what_changes_is_added_until_it_is_more_than_all_there_is(instance):
+    file = Path(instance.udp_record)
+    record = Record(file)
+    space = UserSpace(path=PATH, peers=PeerMap(PEERS), capable=set(CAPABLE))
+    record.keep(space, ())
+    one, other = PEERS
+    sizes = []
+    for number in range(2000):
+        space.peers.remove(one) if number % 2 else space.peers.put(one, ip_address("192.0.2.9"))
+        (space.capable.discard if number % 3 else space.capable.add)(other)
+        record.keep(space, [one, other])
+        sizes.append(file.stat().st_size)
+    assert record.recall() == Forwarded(PATH, space.peers.peers, frozenset(space.capable))
+    assert max(sizes) < 100_000
+    # somebody has taken it away
+    file.unlink()
+    record.keep(space, [one])
+    assert record.recall() == Forwarded(PATH, space.peers.peers, frozenset(space.capable))
+
+
 def keep(instance, path=PATH):
-    Record(Path(instance.udp_record)).keep(UserSpace(path=path, peers=PeerMap(PEERS), capable=CAPABLE))
+    space = UserSpace(path=path, peers=PeerMap(PEERS), capable=set(CAPABLE))
+    Record(Path(instance.udp_record)).keep(space, ())
 
 
 def test_it_begins_with_what_was(instance, started):
@@ -158,7 +188,7 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     record = Record(tmp_path / "file" / "udp.json")
     for _time in range(2):
-        record.keep(UserSpace(path=PATH))
+        record.keep(UserSpace(path=PATH), ())
     assert caplog.text.count("the next restart forwards later than it could") == 1
 
 

@@ -207,6 +207,39 @@ def test_the_longest_prefix_counts():
     ]  # fmt: skip
 
 
+def test_peers_change_while_they_are_found():
+    one, other, address = ip_network("10.5.81.0/24"), ip_network("10.5.0.0/16"), socket.inet_aton("10.5.81.9")
+    peers = PeerMap({one: ip_address(PUBLIC)})
+    found = [peers.find(address)]
+    peers.put(one, ip_address(OTHER_PUBLIC))
+    found.append(peers.find(address))
+    peers.put(other, ip_address(PUBLIC))
+    found.append(peers.find(address))
+    peers.remove(one)
+    found.append(peers.find(address))
+    peers.remove(one)
+    peers.remove(other)
+    found.append(peers.find(address))
+    assert found == [PUBLIC, OTHER_PUBLIC, OTHER_PUBLIC, PUBLIC, None]
+    assert peers.peers == {}
+
+
+def test_what_was_found_before_a_change_is_not_remembered_after_it(monkeypatch):
+    subnet, address = ip_network("10.5.81.0/24"), socket.inet_aton("10.5.81.9")
+    peers = PeerMap({subnet: ip_address(PUBLIC)})
+    look_up = peers._look_up
+
+    def look_up_slowly(number):
+        found = look_up(number)
+        peers.put(subnet, ip_address(OTHER_PUBLIC))
+        return found
+
+    monkeypatch.setattr(peers, "_look_up", look_up_slowly)
+    assert peers.find(address) == PUBLIC
+    monkeypatch.undo()
+    assert peers.find(address) == OTHER_PUBLIC
+
+
 def test_addresses_that_are_remembered_do_not_fill_the_memory():
     for number in range(40_000):
         PEERS.find(number.to_bytes(4, "big"))

@@ -13,10 +13,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import socket
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, FrozenSet, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Collection, Dict, FrozenSet, NamedTuple, Optional, Sequence, Set
 
 from flanneld.instance import Instance
 from flanneld.outputs.files import FileError, read_regular, write_atomically
@@ -28,7 +29,10 @@ if TYPE_CHECKING:  # most hosts need not load what forwards
 log = logging.getLogger(__name__)
 
 _VERSION = 1
+_CHANGES = 1000
+"""So many at least are added to a file before it is written anew; with more peers as many as there are peers."""
 _PARTS = ("device", "local", "port", "own")
+_OF_CHANGES = ([str, str, bool], [str, type(None), bool])
 
 Peers = Dict[IPv4Network, IPv4Address]
 
@@ -42,24 +46,50 @@ class Forwarded(NamedTuple):
 
 
 class Record:
-    """Of the path that runs, and its peers, in a file. No method raises: without a record the start is as any other."""
+    """Of the path that runs, and its peers, in a file: all in its first line, and a line for each change since. No
+    method raises: without a record the start is as any other."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._told = ""
+        self._kept: Optional[UdpPath] = None
+        self._changes = 0
 
-    def keep(self, space: UserSpace) -> None:
-        """Write down what is; nothing where nothing runs."""
+    def keep(self, space: UserSpace, subnets: Collection[IPv4Network]) -> None:
+        """Write down what has become of these peers; all, where the path is another one; nothing where nothing runs."""
         try:
             if space.path is None:
                 self._path.unlink(missing_ok=True)
+                self._kept = None
+            elif self._kept != space.path or self._has_grown(space) or not self._path.exists():
+                self._write(space, space.path)
             else:
-                kept = Forwarded(space.path, dict(space.peers.peers), space.capable)
-                write_atomically(self._path, format_record(kept), 0o600)
+                self._add(space, subnets)
         except (FileError, OSError) as error:
+            self._kept = None
             if self._told != str(error):
                 self._told = str(error)
                 log.warning("%s; the next restart forwards later than it could", error)
+
+    def _has_grown(self, space: UserSpace) -> bool:
+        return self._changes > max(_CHANGES, len(space.peers.peers))
+
+    def _write(self, space: UserSpace, path: UdpPath) -> None:
+        kept = Forwarded(path, dict(space.peers.peers), frozenset(space.capable))
+        write_atomically(self._path, format_record(kept), 0o600)
+        self._kept, self._changes = path, 0
+
+    def _add(self, space: UserSpace, subnets: Collection[IPv4Network]) -> None:
+        """Raises OSError."""
+        lines = (_format_change(one, space.peers.peers.get(one), one in space.capable) for one in subnets)
+        text = "".join(lines).encode("utf-8")
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if os.write(descriptor, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        finally:
+            os.close(descriptor)
+        self._changes += len(subnets)
 
     def recall(self) -> Optional[Forwarded]:
         """None when there is none, or none that can be used."""
@@ -118,7 +148,7 @@ def resume_forwarding(instance: Instance) -> Optional[UserSpace]:
     space, found = open_user_space(instance), Record(path).recall()
     if found is None or found.path.device != instance.tun_device or not _stands(found.path.device):
         return space
-    space.capable = found.capable
+    space.capable = set(found.capable)
     error = start_forwarding(space, found.path, found.peers)
     if error is None:
         log.info("Forwarding again on %s, for %d peers of the last life", found.path, len(found.peers))
@@ -149,11 +179,43 @@ def format_record(kept: Forwarded) -> str:
     )
 
 
+def _format_change(subnet: IPv4Network, public: Optional[IPv4Address], capable: bool) -> str:
+    """public: None for a peer that has gone."""
+    return json.dumps([str(subnet), None if public is None else str(public), capable]) + "\n"
+
+
 def parse_record(text: str) -> Forwarded:
+    """Raises ValueError."""
+    first, *changes = text.split("\n")
+    if not changes or changes.pop():
+        raise ValueError("its last line is cut off")
+    found = _parse_whole(first)
+    peers, capable = dict(found.peers), set(found.capable)
+    for line in changes:
+        _parse_change(line, peers, capable)
+    return Forwarded(found.path, peers, frozenset(capable))
+
+
+def _parse_change(line: str, peers: Peers, capable: Set[IPv4Network]) -> None:
+    """Carry it out. Raises ValueError."""
+    change = json.loads(line)
+    if not isinstance(change, list) or [type(part) for part in change] not in _OF_CHANGES:
+        raise ValueError("a change in it cannot be read")
+    subnet = IPv4Network(change[0])
+    capable.discard(subnet)
+    if change[1] is None:
+        peers.pop(subnet, None)
+        return
+    peers[subnet] = IPv4Address(change[1])
+    if change[2]:
+        capable.add(subnet)
+
+
+def _parse_whole(line: str) -> Forwarded:
     """Raises ValueError."""
     from flanneld.tables.udp import UdpPath
 
-    document = json.loads(text)
+    document = json.loads(line)
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError(f"it is no record of version {_VERSION}")
     peers, parts = document.get("peers"), [document.get(name) for name in _PARTS]

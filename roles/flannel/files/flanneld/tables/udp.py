@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Callable, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Collection, Dict, Mapping, Optional, Sequence, Set, Tuple
 
 from flanneld.udp.counts import Counts
 from flanneld.udp.early import EarlyRecord
@@ -66,7 +66,8 @@ class UdpPeer:
 class UserSpace:
     """What both tables are about: the path that runs, if one does, and peers and counts, which outlive it.
 
-    keep: told of every change, so that the next process can begin where this one ends. kernel: what forwards beside it
+    keep: told of every change and the subnets of peers that it is about, so that the next process can begin where this
+    one ends. kernel: what forwards beside it
     in the kernel; None: nothing yet. capable: subnets of peers that may be sent to from there. why: what decided for
     kernel or user space. fault: what the kernel has against the programs that should run; "" for nothing.
     why_joining, joining_fault: the same for the joining of TCP packets, why_early, early_fault: and for the program in
@@ -77,9 +78,9 @@ class UserSpace:
     counts: Counts = field(default_factory=Counts)
     path: Optional[UdpPath] = None
     forwarding: Optional[Forwarding] = None
-    keep: Callable[[UserSpace], None] = lambda space: None
+    keep: Callable[[UserSpace, Collection[IPv4Network]], None] = lambda space, subnets: None
     kernel: Optional[KernelSpace] = None
-    capable: FrozenSet[IPv4Network] = frozenset()
+    capable: Set[IPv4Network] = field(default_factory=set)
     why: str = ""
     fault: str = ""
     why_joining: str = ""
@@ -117,7 +118,7 @@ class UdpPathTable:
                 self._start(change.after)
             except OSError as error:
                 errors[change.key] = _explain(change, error)
-        self._space.keep(self._space)
+        self._space.keep(self._space, ())
         return errors
 
     def _stop(self) -> None:
@@ -173,16 +174,13 @@ class UdpPeerTable:
         return True
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
-        peers = dict(self._space.peers.peers)
         for change in changes:
+            peer: UdpPeer = change.thing
             if change.after is None:
-                peers.pop(change.before.subnet, None)  # type: ignore[union-attr]
+                self._space.peers.remove(peer.subnet)
             else:
-                peers[change.after.subnet] = change.after.public
-        self._space.peers = PeerMap(peers)
-        if self._space.forwarding is not None:
-            self._space.forwarding.traffic.peers = self._space.peers
-        self._space.keep(self._space)
+                self._space.peers.put(peer.subnet, peer.public)
+        self._space.keep(self._space, [change.thing.subnet for change in changes])
         return {}
 
     def notice(self, message: object) -> Optional[Notice]:

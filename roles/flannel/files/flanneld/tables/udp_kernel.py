@@ -284,10 +284,10 @@ class UdpKernelPeerTable:
 
     def apply(self, changes: Sequence[Change]) -> Mapping[Key, KernelError]:
         errors: Dict[Key, KernelError] = {}
-        capable = dict.fromkeys(self._space.capable)
+        capable = self._space.capable
         for change in changes:
             peer: UdpKernelPeer = change.thing
-            capable.pop(peer.subnet, None)
+            capable.discard(peer.subnet)
             try:
                 kernel = open_kernel_space(self._space)
                 if change.after is None:
@@ -298,9 +298,8 @@ class UdpKernelPeerTable:
                 errors[change.key] = _explain(describe_change(self.name, change), error)
                 continue
             if peer.capable:
-                capable[peer.subnet] = None
-        self._space.capable = frozenset(capable)
-        self._space.keep(self._space)
+                capable.add(peer.subnet)
+        self._space.keep(self._space, [change.thing.subnet for change in changes])
         return errors
 
     def notice(self, message: object) -> Optional[Notice]:

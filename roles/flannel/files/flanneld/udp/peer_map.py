@@ -12,29 +12,57 @@ _MOST_REMEMBERED = 1 << 14  # addresses: who scans the network does not fill the
 
 
 class PeerMap:
-    """Never changed, but replaced whole: the thread that forwards needs no lock.
+    """Changed by one thread while another finds: every step of a change is one that Python makes whole, so that the
+    one that forwards needs no lock.
 
-    Costs the same for one peer as for thousands. peers: the public address by the subnet.
+    To find, and to change one peer, costs the same among one as among thousands.
     """
 
     def __init__(self, peers: Mapping[IPv4Network, IPv4Address]) -> None:
-        self.peers: Mapping[IPv4Network, IPv4Address] = dict(peers)
-        tables: Dict[int, Dict[int, str]] = {}
-        for subnet, public in self.peers.items():
-            table = tables.setdefault(32 - subnet.prefixlen, {})
-            table[int(subnet.network_address) >> 32 - subnet.prefixlen] = str(public)
-        self._tables: Tuple[Tuple[int, Dict[int, str]], ...] = tuple(sorted(tables.items()))
+        self._peers: Dict[IPv4Network, IPv4Address] = {}
+        self._tables: Tuple[Tuple[int, Dict[int, str]], ...] = ()
         self._remembered: Dict[bytes, Optional[str]] = {}
+        for subnet, public in peers.items():
+            self.put(subnet, public)
+
+    @property
+    def peers(self) -> Mapping[IPv4Network, IPv4Address]:
+        """The public address by the subnet, as it is from now on."""
+        return self._peers
+
+    def put(self, subnet: IPv4Network, public: IPv4Address) -> None:
+        """A peer that comes, or has another public address now."""
+        self._peers[subnet] = public
+        bits, number = _place(subnet)
+        tables = dict(self._tables)
+        if bits in tables:
+            tables[bits][number] = str(public)
+        else:
+            tables[bits] = {number: str(public)}
+            self._tables = tuple(sorted(tables.items()))
+        self._forget()
+
+    def remove(self, subnet: IPv4Network) -> None:
+        """A peer that goes, if there is one."""
+        if self._peers.pop(subnet, None) is not None:
+            bits, number = _place(subnet)
+            del dict(self._tables)[bits][number]
+            self._forget()
+
+    def _forget(self) -> None:
+        """After a change, and into another dictionary: what is being found right now is remembered in the former."""
+        self._remembered = {}
 
     def find(self, address: bytes) -> Optional[str]:
         """The public address of the peer that has this address (4 bytes), None when no peer has."""
+        remembered = self._remembered
         try:
-            return self._remembered[address]
+            return remembered[address]
         except KeyError:
             found = self._look_up(int.from_bytes(address, "big"))
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[address] = found
+        if len(remembered) >= _MOST_REMEMBERED:
+            remembered.clear()
+        remembered[address] = found
         return found
 
     def _look_up(self, address: int) -> Optional[str]:
@@ -43,3 +71,9 @@ class PeerMap:
             if public is not None:
                 return public
         return None
+
+
+def _place(subnet: IPv4Network) -> Tuple[int, int]:
+    """How many bits number its addresses, and the number that all of them begin with."""
+    bits = 32 - subnet.prefixlen
+    return bits, int(subnet.network_address) >> bits

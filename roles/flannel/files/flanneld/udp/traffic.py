@@ -59,7 +59,7 @@ Outcome = Union[Datagrams, Frame, None]
 class Traffic:
     """Both directions of one path.
 
-    own: address of the TUN, 4 bytes. peers: to be replaced whole, from any thread. counts: here only what is dropped.
+    own: address of the TUN, 4 bytes. peers: may change meanwhile. counts: here only what is dropped.
     suspect: called for packets of unbelievable origin with the inner source, and the host that sent them.
     """
 
