@@ -28,16 +28,26 @@ class ActionModule(ActionBase):
         except (OSError, ValueError) as error:
             return {**result, "failed": True, "msg": f"flanneld cannot be packed: {error}"}
         dest = posixpath.join(arguments["directory"], bundle.file_name)
-        copied = self._copy(bundle, dest, task_vars or {})
-        if copied.get("failed"):
-            return {**result, **copied}
-        compiled = self._compile(dest, task_vars or {})
-        if compiled.get("failed"):
-            return {**result, **compiled}
-        diffs = [diff for one in (copied, compiled) for diff in list_diffs(one)]
-        result.update(copied, dest=dest, version=bundle.version, sha256=bundle.sha256, diff=diffs)
-        result["changed"] = bool(copied["changed"] or compiled["changed"])
+        result.update(self._bring(bundle, dest, task_vars or {}))
+        result.update(dest=dest, version=bundle.version, sha256=bundle.sha256)
         return result
+
+    def _bring(self, bundle: Bundle, dest: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """The archive first where it is missing; a host that has all of it is asked once."""
+        compiled = self._compile(bundle, dest, task_vars)
+        is_missing = compiled.get("error") == "ArchiveMissing"
+        if not is_missing and (
+            compiled.get("failed") or not self._task.check_mode or not compiled["changed"]
+        ):
+            return compiled
+        copied = self._copy(bundle, dest, task_vars)
+        if copied.get("failed"):
+            return copied
+        if is_missing:
+            compiled = self._compile(bundle, dest, task_vars)
+        diffs = [diff for one in (copied, compiled) for diff in list_diffs(one)]
+        changed = bool(copied["changed"] or compiled.get("changed"))
+        return {**compiled, "changed": changed, "diff": diffs}
 
     def _copy(self, bundle: Bundle, dest: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         """Run the copy action on the archive; check mode, diff and idempotence are its own."""
@@ -46,10 +56,12 @@ class ActionModule(ActionBase):
             file.flush()
             return copy_to_host(self, {"src": file.name, "dest": dest, "mode": "0755"}, task_vars)
 
-    def _compile(self, archive: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        """Have the host make the byte code of what has just come, if it has none for its Python."""
+    def _compile(self, bundle: Bundle, archive: str, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """Have the host make the byte code of this archive, if it has none for its Python."""
         compiled: Dict[str, Any] = self._execute_module(
-            module_name="weft.flannel.flannel_bytecode", module_args={"archive": archive}, task_vars=task_vars
+            module_name="weft.flannel.flannel_bytecode",
+            module_args={"archive": archive, "sha256": bundle.sha256},
+            task_vars=task_vars,
         )
         return compiled
 

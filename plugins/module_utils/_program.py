@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional
 
 from ansible_collections.weft.flannel.plugins.module_utils import _bytecode
 from ansible_collections.weft.flannel.plugins.module_utils._docker_host import CommandRunner
@@ -18,6 +19,10 @@ from ansible_collections.weft.flannel.plugins.module_utils._errors import Flanne
 
 class BytecodeError(FlannelError):
     """There is nothing to compile, or nobody who could."""
+
+
+class ArchiveMissing(BytecodeError):
+    """The archive is not there, or there is another one."""
 
 
 def name_compiled(archive: str) -> str:
@@ -35,11 +40,22 @@ def write(host: CommandRunner, python: str, archive: str) -> None:
     _run(host, python, "compile", archive)
 
 
+def require_archive(archive: str, sha256: Optional[str]) -> None:
+    """sha256: that it must have, in hexadecimal; None: any will do. Raises ArchiveMissing; BytecodeError when it cannot
+    be read."""
+    subject, step = f"archive {archive}", "put it there with weft.flannel.flannel_bundle"
+    try:
+        content = Path(archive).read_bytes()
+    except FileNotFoundError:
+        raise ArchiveMissing(subject, "there is no such file", step) from None
+    except OSError as error:
+        cause = f"it cannot be read ({error.strerror})"
+        raise BytecodeError(subject, cause, "run this as root (become: true), and name a file") from None
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256.lower():
+        raise ArchiveMissing(subject, f"its SHA-256 is not {sha256}", step)
+
+
 def _run(host: CommandRunner, python: str, action: str, archive: str) -> str:
-    if not Path(archive).is_file():
-        raise BytecodeError(
-            f"archive {archive}", "there is no such file", "put it there with weft.flannel.flannel_bundle"
-        )
     if not os.access(python, os.X_OK):
         raise BytecodeError(
             f"Python {python}", "there is no such program", "install it, or name the one that runs flanneld"

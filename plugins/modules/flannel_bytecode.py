@@ -33,6 +33,11 @@ options:
       - In check mode it may be missing.
     type: path
     required: true
+  sha256:
+    description:
+      - The SHA-256 that the archive must have, in hexadecimal. With another one it counts as none.
+      - Without this option any archive will do.
+    type: str
   python:
     description: The Python that runs the archive.
     type: path
@@ -59,7 +64,7 @@ error:
   description: The kind of failure.
   type: str
   returned: failure
-  sample: BytecodeError
+  sample: ArchiveMissing
 subject:
   description: What the failure is about.
   type: str
@@ -77,25 +82,32 @@ next_step:
   sample: put it there with weft.flannel.flannel_bundle
 """
 
-from pathlib import Path
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.weft.flannel.plugins.module_utils._connection import run_module
 from ansible_collections.weft.flannel.plugins.module_utils._program import (
+    ArchiveMissing,
     compare,
     describe,
     name_compiled,
+    require_archive,
     write,
 )
 
 
 def ensure_bytecode(module: AnsibleModule) -> Dict[str, Any]:
-    """The return values, after the byte code is there (in check mode: would be). Raises BytecodeError."""
+    """The return values, after the byte code is there (in check mode: would be). Raises BytecodeError, which
+    ArchiveMissing is."""
     archive, python = module.params["archive"], module.params["python"]
-    # What a task before this one would bring is not there in check mode.
-    is_to_come = module.check_mode and not Path(archive).exists()
-    is_current = not is_to_come and compare(module, python, archive)
+    try:
+        require_archive(archive, module.params["sha256"])
+        is_current = compare(module, python, archive)
+    except ArchiveMissing:
+        # In check mode, what a task before this one would bring has not come.
+        if not module.check_mode:
+            raise
+        is_current = False
     if not is_current and not module.check_mode:
         write(module, python, archive)
         module.set_default_selinux_context(name_compiled(archive), False)
@@ -111,6 +123,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "archive": {"type": "path", "required": True},
+            "sha256": {"type": "str"},
             "python": {"type": "path", "default": "/usr/bin/python3"},
         },
         supports_check_mode=True,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Dict
 
@@ -55,11 +56,27 @@ def test_an_archive_that_is_to_come_is_no_error_in_check_mode_only(host: Host, t
     assert host.run("flannel_bytecode", options, "--check").changed
     refused = host.run("flannel_bytecode", options)
     assert refused.failed
-    assert refused.result["error"] == "BytecodeError"
+    assert refused.result["error"] == "ArchiveMissing"
     assert refused.result["msg"] == (
         f"archive {options['archive']}: there is no such file; put it there with weft.flannel.flannel_bundle"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_archive_than_the_one_that_is_meant_counts_as_none(
+    host: Host, options: Dict[str, Any]
+) -> None:
+    content = Path(options["archive"]).read_bytes()
+    right = {**options, "sha256": hashlib.sha256(content).hexdigest()}
+    wrong = {**options, "sha256": "0" * 64}
+    assert host.run("flannel_bytecode", right).changed
+    assert host.run("flannel_bytecode", wrong, "--check").changed
+    refused = host.run("flannel_bytecode", wrong)
+    assert refused.failed
+    assert (refused.result["error"], refused.result["cause"]) == (
+        "ArchiveMissing", f"its SHA-256 is not {'0' * 64}",
+    )  # fmt: skip
+    assert not host.run("flannel_bytecode", right).changed
 
 
 def test_bad_input_is_explained_and_changes_nothing(
@@ -75,3 +92,6 @@ def test_bad_input_is_explained_and_changes_nothing(
     assert "File is not a zip file" in damaged.result["cause"]
     assert damaged.result["subject"] == f"archive {options['archive']}"
     assert sorted(tmp_path.iterdir()) == before
+    directory = host.run("flannel_bytecode", {"archive": str(tmp_path)}, "--check")
+    assert directory.failed
+    assert directory.result["cause"] == "it cannot be read (Is a directory)"

@@ -66,8 +66,10 @@ def test_check_mode_then_real_then_again(tmp_path: Path) -> None:
     _printed, again = run_action(tmp_path / "home", host)
     assert not again["changed"]
 
+    archive.write_bytes(b"something else")
     compiled.unlink()
-    printed, told = run_action(tmp_path / "home", host, "--check", "--diff")
-    assert told["changed"]
+    printed, mended = run_action(tmp_path / "home", host, "--diff")
+    assert mended["changed"]
+    assert archive.read_bytes() == bundle.content
     assert f"+++ after: {compiled}" in printed
-    assert not compiled.exists()
+    assert compiled.exists()
