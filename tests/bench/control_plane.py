@@ -151,6 +151,8 @@ class ControlPlane:
             host.ip(f"address add {ON_LINK} dev eth0")
             yield host
         finally:
+            # the kernel takes its time with a namespace, and the next host has the same name
+            host.ip("link delete eth0")
             host.delete()
 
 
