@@ -61,6 +61,14 @@ def test_the_bridge_of_podman_has_a_next_step_of_its_own():
     assert step.endswith("ip link delete flannel-br")
 
 
+def test_the_bridge_of_podman_is_known_by_its_name_in_a_former_network():
+    bridge = interface("flannel-br", 1430, "10.9.9.1", "fe80::1")
+    (step,) = find_pending(NODE, [bridge, interface("docker0", 1500, "172.17.0.1")], OURS, 1430)
+    assert step.startswith("flannel-br has 10.9.9.1, which is not in our subnet")
+    fits = interface("flannel-br", 1430, "10.5.1.1", "fe80::1")
+    assert list(find_pending(NODE, [fits], OURS, 1430)) == []
+
+
 def test_a_bridge_in_a_former_subnet_is_pending():
     (step,) = find_pending(NODE, [interface("docker0", 1430, "10.5.9.1")], OURS, 1430)
     assert step.startswith(

@@ -64,6 +64,9 @@ def find_pending(
             continue
         addresses = [address.address for address in interface.addresses]
         inside = [a for a in addresses if any(a in network for network in networks)]
+        if interface.name == node.instance.container_bridge:
+            # Nobody else's, so also what it has of a network that was another one.
+            inside = [a for a in addresses if not a.is_link_local]
         former = [a for a in inside if not any(a in subnet for subnet in subnets)]
         if former:
             yield (
