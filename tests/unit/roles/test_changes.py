@@ -147,6 +147,51 @@ def test_containers_get_new_addresses_where_the_subnet_ends(
     assert evaluate("flannel", variables, "__flannel_containers_renumbered") == [renumbered]
 
 
+@pytest.mark.parametrize(
+    ("subnet", "pending", "stranded"),
+    [
+        ("10.42.1.0/24", [], ["web"]),
+        ("10.43.1.0/24", [], []),
+        # by a run that ended before somebody came to the containers
+        (
+            "10.43.1.0/24",
+            ["flannel-br has 10.42.1.1, which is not in our subnet 10.43.1.0-24: stop all"],
+            ["web"],
+        ),
+        ("10.43.1.0/24", ["cni0 has 10.43.9.1, which is not in our subnet 10.43.1.0-24: restart"], []),
+    ],
+)
+def test_containers_of_podman_are_left_behind_where_the_subnet_ends(
+    subnet: str, pending: list[str], stranded: list[str]
+) -> None:
+    variables = {
+        "__flannel_config": {"config": NETWORK},
+        "__flannel_node": node(subnet, pending=tuple(pending)),
+        "__flannel_network_containers": {"stdout_lines": ["web"]},
+        "flannel_podman": True,
+    }
+    found = evaluate("flannel", variables, "__flannel_containers_stranded", "__flannel_containers_renumbered")
+    assert found == [stranded, []]
+
+
+@pytest.mark.parametrize(("allowed", "goes_on"), [(False, False), (True, True)])
+def test_nobody_leaves_containers_of_podman_behind_without_consent(allowed: bool, goes_on: bool) -> None:
+    variables = {"__flannel_containers_stranded": ["web"], "flannel_allow_stranded_containers": allowed}
+    task = find_task("renumber_before", "Refuse to leave containers behind if nobody has asked for it")
+    assert evaluate("flannel", variables, task["ansible.builtin.assert"]["that"]) == [goes_on]
+
+
+def test_a_docker_without_the_subnet_is_no_concern_of_a_renumbering() -> None:
+    beside = find_task("containers_preflight", "Look whether Docker has the subnet")["register"]
+    variables = {
+        "__flannel_config": {"config": NETWORK},
+        "__flannel_node": node("10.42.1.0/24"),
+        beside: {"wired": False, "containers": ["web"], "differences": ["bip 172.17.0.1/16 -> 10.42.1.1/24"]},
+        "flannel_podman": True,
+    }
+    assert evaluate("flannel", variables, "__flannel_containers_renumbered") == [[]]
+
+
 def test_the_plan_says_what_stops_for_whom() -> None:
     leases = [
         lease("10.42.1.0/24", "192.0.2.1"),
@@ -158,6 +203,7 @@ def test_the_plan_says_what_stops_for_whom() -> None:
         "__flannel_node": node("10.42.1.0/24"),
         "__flannel_leases": {"leases": leases},
         "__flannel_docker_before": {"containers": ["web"], "differences": []},
+        "__flannel_network_containers": {"stdout_lines": ["db", "queue"]},
         "ansible_play_hosts": ["n1"],
         "ansible_play_hosts_all": ["n1"],
     }
@@ -165,6 +211,7 @@ def test_the_plan_says_what_stops_for_whom() -> None:
     assert "  Network: 10.42.0.0/16 -> 10.43.0.0/16, for 2 leases\n" in plan
     assert "n1: 10.42.1.0/24 ends: it does not lie in Network 10.43.0.0/16\n" in plan
     assert "n1: 1 running container(s) of Docker (web) are restarted" in plan
+    assert "n1: 2 running container(s) of podman or nerdctl (db, queue) keep addresses" in plan
     assert "no packet passes" in plan
     assert "10.42.1.0-24: " not in plan
     assert "10.42.8.0-24: no host that is up says that it holds it; it is removed" in plan
