@@ -138,3 +138,10 @@ def test_teardown_removes_nothing_that_is_not_written(role: str) -> None:
     by_systemd = {"/etc/systemd/system/etcd.service.requires"}
     written, known = map(set[str].union, *(compare(role, name) for name in ("default", "blue")))
     assert known - written - by_programs - by_systemd == set()
+
+
+def test_what_looks_at_subnet_env_goes_before_it_does() -> None:
+    """subnet.env goes with the instance. The path unit of podman's network would then start its service."""
+    tasks = yaml.safe_load((ROLES / "flannel" / "tasks" / "teardown.yml").read_text(encoding="utf-8"))
+    steps = [task.get("ansible.builtin.include_tasks") for task in tasks]
+    assert steps.index("containers_gone.yml") < steps.index("teardown_instance.yml")
