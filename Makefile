@@ -45,7 +45,7 @@ step := /usr/bin/python3 tools/step.py
 shell_scripts = .ci/run $(shell grep --files-with-matches --max-count=1 '^#!.*sh$$' --recursive --exclude='*.j2' tools molecule roles tests/unit/roles/golden)
 in_cluster := tools/with-cgroup2
 # Scenarios that `make molecule` leaves to `make molecule-long`, because they take many minutes.
-molecule_long := site-change site-firewall site-migrate site-udp site-vagrant site-zero
+molecule_long := site-change site-firewall site-migrate site-podman site-udp site-vagrant site-zero
 
 .PHONY: help setup check python-lint types yaml-lint docs-lint ansible-lint unit bundle contract contract-modules contract-latest \
 	netns vm vm-long vm-image sanity cores artifact image molecule molecule-long molecule-trixie molecule-create molecule-destroy test test-agents test-collection bench soak bench-provisioning demo demo-down clean shell-lint
@@ -135,7 +135,7 @@ molecule-destroy: setup ## remove them
 molecule: image ## site.yml on three machines: traffic, a power cut; then TLS, IPv6, two networks
 	$(in_cluster) molecule test --all $(molecule_long:%=--exclude=%) --no-command-borders
 
-molecule-long: image ## what changes a whole cluster: another authority, renumber, upgrade, decommission, teardown; firewalls; migrate; udp; a NAT first interface; three members of etcd at once
+molecule-long: image ## what changes a whole cluster: another authority, renumber, upgrade, decommission, teardown; firewalls; migrate; podman; udp; a NAT first interface; three members of etcd at once
 	$(in_cluster) molecule test --all --exclude=site-etcd --exclude=site-secure --no-command-borders
 
 molecule-trixie: ## the same as the first part of `make molecule`, on Debian 13
