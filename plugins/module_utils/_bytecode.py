@@ -94,4 +94,4 @@ ACTIONS = {"compare": compare, "compile": write}
 
 if __name__ == "__main__":
     action, *paths = sys.argv[1:]
-    print(ACTIONS[action](*map(Path, paths)))
+    sys.stdout.write(f"{ACTIONS[action](*map(Path, paths))}\n")

@@ -206,7 +206,7 @@ def test_a_connected_network_is_refused_whatever_the_metric() -> None:
     assert spread(plain).key not in table.dump(), "so that it is tried again, and told"
     for route in (plain, spread(plain)):
         before = table.dump().get(route.key)
-        (error,) = table.apply([Change(route.key, before, route)]).values()
+        error = table.apply([Change(route.key, before, route)])[route.key]
         assert f"{subnet(3)} is a connected network of eth0 on this host" in str(error)
 
 
