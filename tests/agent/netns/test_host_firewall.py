@@ -137,6 +137,7 @@ def are_containers_reached(router: Router, family: Family) -> bool:
     return router.sources_seen(*there, tries=3) == [plan.node_container]
 
 
+@pytest.mark.timeout(900)  # many modules, each a program of its own
 def test_firewalld_lets_in_who_is_of_the_group_and_nobody_else(
     router: Router, host: Host, firewalld: Firewalld
 ) -> None:
@@ -218,6 +219,7 @@ def test_firewalld_does_the_same_with_iptables(
     assert without_counts(router.host.execute("iptables-save")) == without_counts(before)
 
 
+@pytest.mark.timeout(900)  # many modules, each a program of its own
 def test_ufw_lets_in_who_is_of_the_group_and_nobody_else(router: Router, host: Host, ufw: Ufw) -> None:
     ufw.command("allow", "22/tcp")
     ufw.command("allow", "proto", "udp", "from", NODES[1], "to", "any", "port", "8472")
